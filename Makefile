@@ -1,0 +1,68 @@
+# Two commands are all a newcomer needs: `make run` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SEEDS  ?= 1
+export TELEMED_HOME ?= $(CURDIR)/.telemed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types fmt contracts faults bench mutants lock clean setup
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## make the virtual environment and install everything, pinned and hashed
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "telemed needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": call make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## start the whole local stack and stay up until Ctrl-C
+	$(BIN)/telemed up
+
+test: setup lint types contracts ## everything CI checks: lint, types, contracts and all test layers
+	$(BIN)/telemed stack prepare
+	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/faults -m "not full"
+	$(BIN)/pytest tests/e2e
+
+lint: setup ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+fmt: setup ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+contracts: setup ## import rules
+	$(BIN)/lint-imports
+
+faults: setup ## the fault matrix at full timings: make faults SEEDS=50
+	$(BIN)/telemed stack prepare
+	TELEMED_FAULT_SEEDS=$(SEEDS) TELEMED_FAULT_TIMINGS=full $(BIN)/pytest tests/faults --timeout=3600
+
+bench: setup ## side-by-side measurements against peers; prints tables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(BIN)/telemed stack prepare
+	$(BIN)/python -m benchmarks
+
+mutants: setup ## remove each safety mechanism in turn: the suite must go red each time
+	$(BIN)/telemed stack prepare
+	$(BIN)/python -m tests.mutants
+
+lock: setup ## write the hash-pinned requirement files anew
+	for set in "runtime --extra fast" "dev --extra fast --extra local --extra dev" "bench --extra bench --extra fast --extra local --extra dev"; do \
+	  set -- $$set; out=$$1; shift; \
+	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --no-header -o requirements/$$out.txt $$@ pyproject.toml; \
+	done
+
+clean: ## stop the stack and remove its data and the virtual environment
+	-$(BIN)/telemed down
+	rm -rf $(VENV) .telemed
