@@ -1,0 +1,255 @@
+"""Typed settings, read once from the environment and from secret files.
+
+Every variable is called ``TELEMED_<SECTION>_<FIELD>``. A secret may instead be given as a file, by the same name with
+``_FILE`` at its end (the convention of container platforms), so that it never stands in a process listing; giving both is
+an error. ``TELEMED_ENV`` unset means production: development keys, clock moves and failpoints are refused there.
+"""
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_type_hints
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
+
+__all__ = [
+    "DatabaseSettings",
+    "Environment",
+    "HttpSettings",
+    "KafkaSettings",
+    "MessagingSettings",
+    "ProcessSettings",
+    "ServiceSettings",
+    "SettingsError",
+    "SmtpSettings",
+    "load",
+    "load_service",
+    "role_of",
+]
+
+
+class SettingsError(Exception):
+    """One or more settings are missing or wrong. The text names each variable and rule, never a value."""
+
+
+class Environment(StrEnum):
+    """Where this process runs. Only the local stack sets ``local``."""
+
+    PRODUCTION = "production"
+    LOCAL = "local"
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+
+class _SecretFiles(EnvSettingsSource):
+    """Reads ``<VARIABLE>_FILE``: the value is the file's text without the last line break."""
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        prefix = str(self.settings_cls.model_config.get("env_prefix", ""))
+        for name, field in self.settings_cls.model_fields.items():
+            variable = (prefix + name).upper()
+            path = os.environ.get(variable + "_FILE")
+            # Fields that are themselves paths (``ca_file``) are ordinary settings.
+            if not path or field.annotation in (Path, Path | None):
+                continue
+            if variable in os.environ:
+                raise SettingsError(f"{variable} and {variable}_FILE are both set: keep one")
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            except OSError as error:
+                raise SettingsError(f"{variable}_FILE cannot be read: {error.strerror}") from None
+        return found
+
+
+class DatabaseSettings(_Settings):
+    """PostgreSQL. ``url`` names the role of the process; the password may come apart from it."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_DATABASE_")
+
+    url: SecretStr
+    password: SecretStr | None = None
+    http_connections: int = Field(default=8, ge=1)
+    consumer_connections: int = Field(default=4, ge=1)
+    timer_connections: int = Field(default=3, ge=1)
+    acquire_timeout_s: float = Field(default=1.0, gt=0)
+    command_timeout_s: float = Field(default=10.0, gt=0)
+
+    def dsn(self, *, user: str | None = None, password: str | None = None) -> str:
+        """The connection URL with its password; with ``user``, the same server and database as another role."""
+        parts = urlsplit(self.url.get_secret_value())
+        name = user or parts.username or ""
+        secret = password or (parts.password if user is None else None) or ""
+        if user is None and self.password is not None:
+            secret = self.password.get_secret_value()
+        login = quote(name, safe="") + (":" + quote(secret, safe="") if secret else "")
+        host = parts.hostname or ""
+        if ":" in host:
+            host = f"[{host}]"
+        netloc = f"{login}@{host}" if login else host
+        if parts.port:
+            netloc += f":{parts.port}"
+        return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+
+
+class KafkaSettings(_Settings):
+    """Apache Kafka: where it is, how to be trusted by it, and the shape of our topics."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_KAFKA_")
+
+    bootstrap: str
+    security_protocol: str = Field(default="PLAINTEXT", pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$")
+    sasl_mechanism: str | None = Field(default=None, pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$")
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    topic_prefix: str = Field(default="telemed", pattern="^[a-z0-9][a-z0-9-]*$")
+    partitions: int = Field(default=12, ge=1, le=1000)
+    replication: int = Field(default=1, ge=1)
+    min_insync_replicas: int = Field(default=1, ge=1)
+    retention_days: int = Field(default=30, ge=1)
+    session_timeout_s: float = Field(default=10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_mechanism and self.username and self.password):
+            raise ValueError("a SASL security protocol needs sasl_mechanism, username and password")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a client certificate needs both cert_file and key_file")
+        if self.min_insync_replicas > self.replication:
+            raise ValueError("min_insync_replicas is larger than replication")
+        return self
+
+
+class SmtpSettings(_Settings):
+    """The mail server: ``smtp://user@host:port`` or ``smtps://``; ``sender`` is the From address."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_SMTP_")
+
+    url: str
+    password: SecretStr | None = None
+    sender: str = "telemed@localhost"
+    timeout_s: float = Field(default=10.0, gt=0)
+
+
+class HttpSettings(_Settings):
+    """Where this service listens."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_HTTP_")
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+
+
+class MessagingSettings(_Settings):
+    """Timings of the messaging kernel. They run on real time; the clinic clock never touches them."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_MESSAGING_")
+
+    relay_interval_ms: float = Field(default=10.0, gt=0, description="at most one relay run per this time")
+    relay_batch: int = Field(default=1000, ge=1)
+    poll_s: float = Field(default=1.0, gt=0, description="a poll is the truth; wake-ups are only hints")
+    send_timeout_s: float = Field(default=15.0, gt=0, description="three brokers stall 8-12 s when one dies")
+    heartbeat_s: float = Field(default=5.0, gt=0)
+    stale_after_s: float = Field(default=60.0, gt=0, description="facts older than this hold a gate")
+    offset_commit_s: float = Field(default=0.5, gt=0)
+    poll_records: int = Field(default=500, ge=1)
+    gap_alarm_s: float = Field(default=30.0, gt=0)
+    watchdog_s: float = Field(default=30.0, gt=0, description="lag without progress for this long rebuilds the consumer")
+    park_first_retry_s: float = Field(default=5.0, gt=0)
+    park_max_retry_s: float = Field(default=3600.0, gt=0)
+    park_attempts: int = Field(default=12, ge=1)
+    lease_s: float = Field(default=60.0, gt=0)
+    timer_batch: int = Field(default=100, ge=1)
+    loop_stall_ms: float = Field(default=250.0, gt=0)
+    drain_s: float = Field(default=10.0, gt=0)
+
+
+class ProcessSettings(_Settings):
+    """What kind of deployment this process belongs to, and the faults it is asked to inject (never in production)."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_")
+
+    env: Environment = Environment.PRODUCTION
+    failpoints: str = ""
+    failpoint_log: Path | None = None
+
+    @model_validator(mode="after")
+    def _safe_in_production(self) -> Self:
+        if self.env is Environment.PRODUCTION and self.failpoints:
+            raise ValueError("failpoints are refused in production")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """Everything a service process reads from its environment."""
+
+    process: ProcessSettings
+    database: DatabaseSettings
+    kafka: KafkaSettings
+    smtp: SmtpSettings
+    http: HttpSettings
+    messaging: MessagingSettings
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(kind: type[S]) -> S:
+    """Read one section from the environment.
+
+    Raises:
+        SettingsError: naming every wrong variable and its rule, without any value.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_problems(kind, error))) from None
+
+
+def load_service() -> ServiceSettings:
+    """Read all sections of a service process; one error names the problems of all of them."""
+    sections: dict[str, BaseSettings] = {}
+    problems: list[str] = []
+    kinds = get_type_hints(ServiceSettings)
+    for name, kind in kinds.items():
+        try:
+            sections[name] = load(kind)
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return ServiceSettings(**sections)  # type: ignore[arg-type]
+
+
+def _problems(kind: type[BaseSettings], error: ValidationError) -> list[str]:
+    prefix = str(kind.model_config.get("env_prefix", ""))
+    return [
+        f"{(prefix + '_'.join(str(part) for part in problem['loc'])).upper().rstrip('_')}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def role_of(service: str) -> str:
+    """The PostgreSQL role of a service, e.g. ``telemed_follow_up``."""
+    return f"telemed_{service}"
