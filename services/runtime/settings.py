@@ -174,7 +174,9 @@ class MessagingSettings(_Settings):
     offset_commit_s: float = Field(default=0.5, gt=0)
     poll_records: int = Field(default=500, ge=1)
     gap_alarm_s: float = Field(default=30.0, gt=0)
-    watchdog_s: float = Field(default=30.0, gt=0, description="lag without progress for this long rebuilds the consumer")
+    watchdog_s: float = Field(
+        default=30.0, gt=0, description="lag without progress for this long rebuilds the consumer"
+    )
     park_first_retry_s: float = Field(default=5.0, gt=0)
     park_max_retry_s: float = Field(default=3600.0, gt=0)
     park_attempts: int = Field(default=12, ge=1)
