@@ -1,8 +1,8 @@
 """Typed settings, read once from the environment and from secret files.
 
 Every variable is called ``TELEMED_<SECTION>_<FIELD>``. A secret may instead be given as a file, by the same name with
-``_FILE`` at its end (the convention of container platforms), so that it never stands in a process listing; giving both is
-an error. ``TELEMED_ENV`` unset means production: development keys, clock moves and failpoints are refused there.
+``_FILE`` at its end (the convention of container platforms), so that it never stands in a process listing; giving both
+is an error. ``TELEMED_ENV`` unset means production: development keys, clock moves and failpoints are refused there.
 """
 
 import os
@@ -174,9 +174,7 @@ class MessagingSettings(_Settings):
     offset_commit_s: float = Field(default=0.5, gt=0)
     poll_records: int = Field(default=500, ge=1)
     gap_alarm_s: float = Field(default=30.0, gt=0)
-    watchdog_s: float = Field(
-        default=30.0, gt=0, description="lag without progress for this long rebuilds the consumer"
-    )
+    watchdog_s: float = Field(default=30.0, gt=0, description="lag without progress for this long rebuilds the consumer")
     park_first_retry_s: float = Field(default=5.0, gt=0)
     park_max_retry_s: float = Field(default=3600.0, gt=0)
     park_attempts: int = Field(default=12, ge=1)

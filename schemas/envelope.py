@@ -1,0 +1,208 @@
+"""The CloudEvents 1.0 envelope: one immutable blob in the outbox, on the topic, in a dead letter's origin and on a stream.
+
+Structured JSON mode is written; structured and binary mode are read (CloudEvents Kafka binding 3.2, 3.3). The attributes
+that a consumer needs before it parses a body are mirrored as ``ce_*`` headers, which the binding allows in structured mode.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+__all__ = [
+    "CONTENT_TYPE",
+    "MAX_EVENT_BYTES",
+    "Attributes",
+    "Envelope",
+    "EventData",
+    "Headers",
+    "Undecodable",
+    "attributes_of",
+    "decode",
+    "headers_of",
+]
+
+CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
+MAX_EVENT_BYTES = 64 * 1024
+"""The largest event, refused at the outbox insert and never at the broker."""
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class EventData(BaseModel):
+    """Base of every event's data: immutable, and tolerant of fields that a newer minor version has added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+
+D = TypeVar("D", bound=EventData)
+
+
+def _sequence_from_text(value: object) -> object:
+    # On the wire a sequence is text (CloudEvents "sequence" extension), zero-padded so that text order is number order.
+    if isinstance(value, str):
+        if not value.isascii() or not value.isdigit():
+            raise ValueError("sequence must be decimal digits")
+        return int(value)
+    return value
+
+
+Sequence10 = Annotated[
+    int,
+    BeforeValidator(_sequence_from_text),
+    PlainSerializer(lambda number: f"{number:010d}", when_used="json"),
+    Field(ge=1, le=9_999_999_999),
+]
+
+
+class Envelope(BaseModel, Generic[D]):
+    """One event. ``source`` is the aggregate instance, so ``sequence`` orders within it (CloudEvents sequence extension).
+
+    Attributes:
+        id: time-ordered UUID (v7), increasing along the sequence of one source.
+        source: aggregate instance as a path, e.g. ``/ledger/accounts/<uuid>``.
+        time: when the fact happened, by the clinic clock.
+        recordedtime: when it was stored, real time.
+        partitionkey: the patient's opaque id (the aggregate's where there is no patient); also the record key.
+        sequence: contiguous from 1 within ``source``.
+        epoch: raised after a database restore; see ``cursor.classify``.
+        correlationid: the care journey or request this belongs to.
+        causationid: the event that caused this one, if any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    specversion: Literal["1.0"] = "1.0"
+    id: UUID
+    source: Annotated[str, Field(min_length=2, max_length=200, pattern=r"^/[A-Za-z0-9/_.:-]+$")]
+    type: Annotated[str, Field(min_length=1, max_length=200)]
+    time: AwareDatetime
+    recordedtime: AwareDatetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: str | None = None
+    partitionkey: Annotated[str, Field(min_length=1, max_length=100)]
+    sequence: Sequence10
+    epoch: Annotated[int, Field(ge=1, le=2_147_483_647)]
+    correlationid: str | None = None
+    causationid: str | None = None
+    traceparent: str | None = None
+    data: D
+
+    def encode(self) -> bytes:
+        """Structured-mode JSON: the record value."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class Attributes(NamedTuple):
+    """What a consumer must know of a record before parsing its body."""
+
+    id: UUID
+    type: str
+    source: str
+    epoch: int
+    sequence: int
+    partitionkey: str
+
+
+class Undecodable(ValueError):
+    """A record that is not an event of ours. ``code`` is stable; the text never holds any of the record's content."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def headers_of(event: Attributes, traceparent: str | None = None) -> list[tuple[str, bytes]]:
+    """The headers mirrored beside a structured-mode value."""
+    headers = [
+        ("content-type", CONTENT_TYPE),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(event.id).encode()),
+        ("ce_type", event.type.encode()),
+        ("ce_source", event.source.encode()),
+        ("ce_epoch", b"%d" % event.epoch),
+        ("ce_sequence", b"%010d" % event.sequence),
+        ("ce_partitionkey", event.partitionkey.encode()),
+    ]
+    if traceparent:
+        headers.append(("traceparent", traceparent.encode()))
+    return headers
+
+
+def attributes_of(value: bytes | None, headers: Headers) -> Attributes:
+    """Read the attributes from the headers, or from the body of a structured record that mirrors none.
+
+    Raises:
+        Undecodable: ``no-value``, ``not-json``, ``not-cloudevents``, or ``bad-attribute``.
+    """
+    if value is None:
+        raise Undecodable("no-value")
+    found = dict(headers)
+    try:
+        if "ce_id" in found:
+            return Attributes(
+                id=UUID(found["ce_id"].decode("ascii")),
+                type=found["ce_type"].decode(),
+                source=found["ce_source"].decode(),
+                epoch=int(found["ce_epoch"]),
+                sequence=int(found["ce_sequence"]),
+                partitionkey=found["ce_partitionkey"].decode(),
+            )
+    except (KeyError, ValueError):
+        raise Undecodable("bad-attribute") from None
+    try:
+        body = json.loads(value)
+    except ValueError:
+        raise Undecodable("not-json") from None
+    if not isinstance(body, dict) or body.get("specversion") != "1.0":
+        raise Undecodable("not-cloudevents")
+    try:
+        return Attributes(
+            id=UUID(body["id"]),
+            type=str(body["type"]),
+            source=str(body["source"]),
+            epoch=int(body["epoch"]),
+            sequence=int(body["sequence"]),
+            partitionkey=str(body["partitionkey"]),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise Undecodable("bad-attribute") from None
+
+
+def decode(kind: type[Envelope[D]], value: bytes | None, headers: Headers) -> Envelope[D]:
+    """Parse and validate a record of a known type.
+
+    Raises:
+        Undecodable: ``no-value``, ``not-json``, ``mirror-differs`` (a header contradicts the body), or ``does-not-fit``
+            (the body breaks the type's schema).
+    """
+    if value is None:
+        raise Undecodable("no-value")
+    found = dict(headers)
+    structured = found.get("content-type", CONTENT_TYPE).startswith(b"application/cloudevents")
+    try:
+        event = kind.model_validate_json(value if structured else _structured(value, found))
+    except ValidationError as error:
+        invalid_json = any(problem["type"] == "json_invalid" for problem in error.errors(include_url=False))
+        raise Undecodable("not-json" if invalid_json else "does-not-fit") from None
+    if "ce_id" in found and _mirror(event) != attributes_of(value, headers):
+        raise Undecodable("mirror-differs")
+    return event
+
+
+def _mirror(event: Envelope[D]) -> Attributes:
+    return Attributes(event.id, event.type, event.source, event.epoch, event.sequence, event.partitionkey)
+
+
+def _structured(value: bytes, headers: dict[str, bytes]) -> bytes:
+    """A binary-mode record as the structured JSON it stands for."""
+    attributes: dict[str, object] = {
+        name.removeprefix("ce_"): text.decode("utf-8", "replace") for name, text in headers.items() if name.startswith("ce_")
+    }
+    if "traceparent" in headers:
+        attributes["traceparent"] = headers["traceparent"].decode("ascii", "replace")
+    if str(attributes.get("epoch", "")).isdigit():
+        attributes["epoch"] = int(str(attributes["epoch"]))
+    return json.dumps(attributes).encode()[:-1] + b',"data":' + value + b"}"
