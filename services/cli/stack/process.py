@@ -1,0 +1,143 @@
+"""Child processes that outlive an event loop, and how to recognise them later.
+
+``subprocess.Popen`` and not asyncio's own: those objects belong to one event loop, while servers of a test session are
+used from many.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+__all__ = ["Child", "Identity", "end_processes", "last_line"]
+
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process that cannot be mistaken for another one which got the same number later."""
+
+    pid: int
+    created: float
+    """When the operating system started it, in seconds since 1970."""
+
+    @classmethod
+    def of(cls, pid: int) -> "Identity | None":
+        """The process that has this number now, if there is one."""
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.NoSuchProcess:
+            return None
+
+    def process(self) -> psutil.Process | None:
+        """The living process, or None when it has ended (also when its number was given to another one since)."""
+        try:
+            process = psutil.Process(self.pid)
+            if process.create_time() == self.created and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        except psutil.NoSuchProcess:
+            pass
+        return None
+
+
+class Child:
+    """A process that we started: in its own session, so that Ctrl-C reaches only us and we end it in order."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", log: Path) -> None:
+        self._popen = popen
+        self.log = log
+        self.identity = Identity.of(popen.pid) or Identity(popen.pid, 0.0)
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str | Path], *, log: Path, env: Mapping[str, str], cwd: Path | None = None
+    ) -> "Child":
+        """Start ``command`` with exactly the environment ``env``; both its outputs are appended to ``log``."""
+        return await asyncio.to_thread(cls._start, command, log, env, cwd)
+
+    @classmethod
+    def _start(cls, command: Sequence[str | Path], log: Path, env: Mapping[str, str], cwd: Path | None) -> "Child":
+        with log.open("ab") as output:
+            popen = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        return cls(popen, log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; then its exit code, or the negative number of the signal that ended it."""
+        return self._popen.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when the process has ended."""
+        self._popen.send_signal(number)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait until it has ended; False when it still runs after ``timeout_s`` seconds."""
+        deadline = time.monotonic() + timeout_s
+        while self.returncode is None:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_POLL_S)
+        return True
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 10.0) -> bool:
+        """Ask it to end, and kill it when it has not after ``timeout_s`` seconds; True when it ended by itself."""
+        self.send(number)
+        if await self.wait(timeout_s):
+            return True
+        await self.kill()
+        return False
+
+    async def kill(self) -> None:
+        """End it at once (SIGKILL) and wait until it is gone."""
+        self.send(signal.SIGKILL)
+        while not await self.wait(60):
+            pass  # the kernel may take its time over a process that is deep in input or output
+
+
+def end_processes(identities: Sequence[Identity], *, timeout_s: float = 10.0) -> None:
+    """End processes of an earlier run one after the other, in this order; each gets ``timeout_s`` before SIGKILL."""
+    for identity in identities:
+        process = identity.process()
+        if process is None:
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+            try:
+                process.wait(timeout_s)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(timeout_s)
+
+
+def last_line(log: Path, *markers: str) -> str:
+    """The last line of a log that contains one of ``markers``, else its last line, without control characters."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 65_536))
+            lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    except OSError:
+        return "nothing in its log"
+    marked = [line for line in lines if any(marker in line for marker in markers)]
+    chosen = (marked or lines or ["nothing in its log"])[-1].strip()
+    return "".join(character if character.isprintable() else " " for character in chosen)[:400]
