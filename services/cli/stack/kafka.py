@@ -29,7 +29,7 @@ from services.cli.stack.errors import StackError
 from services.cli.stack.jars import KAFKA_VERSION, Report, fetch, lock_digest, verify
 from services.cli.stack.java import find_java
 from services.cli.stack.ports import HOST, free_ports, is_open, require_free
-from services.cli.stack.process import Child, Identity, last_line
+from services.cli.stack.process import Born, Child, Identity, end_processes, last_line
 
 __all__ = ["KafkaBroker", "KafkaFiles", "default_cache", "prepare"]
 
@@ -40,6 +40,7 @@ _LOGGING = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
 )
 _VERSION_FILE = "KAFKA_VERSION"
+_TRAINING = "training.pid"
 _START_S = 90.0
 
 
@@ -110,6 +111,7 @@ async def _only_one(folder: Path) -> AsyncIterator[None]:
 
 
 async def _prepare(folder: Path, java: Path, report: Report) -> KafkaFiles:
+    await asyncio.to_thread(_clear_leftovers, folder)
     jars = folder / "jars"
     if not await asyncio.to_thread(jars.exists):
         stop = threading.Event()
@@ -133,6 +135,17 @@ async def _prepare(folder: Path, java: Path, report: Report) -> KafkaFiles:
     return KafkaFiles(java, verified, classes, template)
 
 
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a killed preparation left; the lock says that nobody else is at it."""
+    record = folder / _TRAINING
+    if record.exists():
+        pid, created = record.read_text(encoding="ascii").split()
+        end_processes([(Identity(int(pid), float(created)), signal.SIGKILL)])
+        record.unlink()
+    for leftover in (path for kind in ("fetch-*", "format-*", "training-*") for path in folder.glob(kind)):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _fingerprint(java: Path) -> str:
     """Names this Java: an archive of classes is good for one virtual machine only."""
     machine = java.resolve()
@@ -151,7 +164,12 @@ def _format(files: KafkaFiles) -> None:
 async def _archive_classes(files: KafkaFiles, target: Path, report: Report) -> None:
     """Let one broker start, note the classes it loads, and keep them in the form the virtual machine maps into memory."""
     report("making a class archive for quick starts (1 of 2)", None)
-    work = await asyncio.to_thread(lambda: Path(tempfile.mkdtemp(dir=target.parent, prefix="classes-")))
+    record = target.with_name(_TRAINING)
+
+    def born(identity: Identity, _: signal.Signals) -> None:
+        record.write_text(f"{identity.pid} {identity.created!r}", encoding="ascii")
+
+    work = await asyncio.to_thread(lambda: Path(tempfile.mkdtemp(dir=target.parent, prefix="training-")))
     try:
         listed, archive = work / "classes.txt", work / "classes.jsa"
         port, controller = free_ports(2)
@@ -162,8 +180,10 @@ async def _archive_classes(files: KafkaFiles, target: Path, report: Report) -> N
             voters={1: controller},
             cluster_id=_new_id(),
             jvm=(f"-XX:DumpLoadedClassList={listed}",),
+            born=born,
         )
         await broker.stop()
+        await asyncio.to_thread(record.unlink)
         report("making a class archive for quick starts (2 of 2)", None)
         dump = ("-Xshare:dump", f"-XX:SharedClassListFile={listed}", f"-XX:SharedArchiveFile={archive}")
         await asyncio.to_thread(_run, files.command(*dump), work)
@@ -184,12 +204,13 @@ def _run(command: Sequence[str], folder: Path) -> None:
 class KafkaBroker:
     """One running node. ``stop()`` or ``kill()`` it and ``restart()`` it on the same data and port as often as needed."""
 
-    def __init__(self, files: KafkaFiles, data: Path, port: int, brokers: int, jvm: tuple[str, ...]) -> None:
+    def __init__(self, files: KafkaFiles, data: Path, port: int, brokers: int, jvm: tuple[str, ...], born: Born | None) -> None:
         self.data = data
         self.port = port
         self._files = files
         self._brokers = brokers
         self._jvm = jvm
+        self._born = born
         self._child: Child | None = None
 
     @classmethod
@@ -204,6 +225,7 @@ class KafkaBroker:
         node_id: int = 1,
         voters: Mapping[int, int] | None = None,
         cluster_id: str = "",
+        born: Born | None = None,
     ) -> Self:
         """Start a node on ``data``, formatted first if it is missing or empty, and wait until it is ready.
 
@@ -216,6 +238,7 @@ class KafkaBroker:
             node_id: number of this node.
             voters: controller port by node id, the same for all nodes of a cluster; default: this node alone.
             cluster_id: the same for all nodes of a cluster (see ``start_cluster``); default: a new one.
+            born: told of every process of this node as soon as it exists.
 
         Raises:
             StackError: naming what is in the way (a port, another version's data, not writable, the broker's own words).
@@ -233,6 +256,7 @@ class KafkaBroker:
             node_id=node_id,
             voters=quorum,
             cluster_id=cluster_id or _new_id(),
+            born=born,
         )
 
     @classmethod
@@ -287,11 +311,12 @@ class KafkaBroker:
         node_id: int = 1,
         properties: Mapping[str, str] | None = None,
         jvm: tuple[str, ...] = (),
+        born: Born | None = None,
     ) -> Self:
         """Start a node with prepared files; see ``start``."""
         settings = {**_properties(node_id, port, voters), **(properties or {})}
         data = await asyncio.to_thread(_make_folder, files, data, node_id, cluster_id, settings)
-        broker = cls(files, data, port, len(voters), jvm)
+        broker = cls(files, data, port, len(voters), jvm, born)
         await broker.restart()
         return broker
 
@@ -311,6 +336,16 @@ class KafkaBroker:
         return self._running().identity
 
     @property
+    def log(self) -> Path:
+        """The broker's log."""
+        return self.data / "broker.log"
+
+    @property
+    def returncode(self) -> int | None:
+        """How its process ended (negative: by that signal); None while it runs."""
+        return self._running().returncode
+
+    @property
     def alive(self) -> bool:
         """Whether its process runs."""
         return self._child is not None and self._child.returncode is None
@@ -322,9 +357,10 @@ class KafkaBroker:
         # Relative paths in server.properties: its format would need escapes for some characters of an absolute one.
         self._child = await Child.start(
             [*self._files.command(*self._jvm), "kafka.Kafka", "server.properties"],
-            log=self.data / "broker.log",
+            log=self.log,
             env=_environment(),
             cwd=self.data,
+            born=self._born,
         )
         if wait:
             try:
@@ -399,8 +435,9 @@ def _make_folder(files: KafkaFiles, data: Path, node_id: int, cluster_id: str, p
         elif data.exists() and any(data.iterdir()):
             raise StackError(f"{data} is neither empty nor a Kafka data directory")
         else:
-            partial = data.with_name(data.name + ".partial")
-            shutil.rmtree(partial, ignore_errors=True)
+            for leftover in data.parent.glob(data.name + ".partial-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            partial = data.with_name(f"{data.name}.partial-{os.getpid()}")
             shutil.copytree(files.template, partial / "log")
             identity = {
                 "version": "1",

@@ -17,7 +17,7 @@ import asyncpg
 
 from services.cli.stack.errors import StackError
 from services.cli.stack.ports import HOST, free_ports, require_free
-from services.cli.stack.process import Child, Identity, last_line
+from services.cli.stack.process import Born, Child, Identity, last_line
 
 __all__ = ["MAJOR", "SUPERUSER", "PostgresServer"]
 
@@ -32,11 +32,12 @@ _START_S = 60.0
 class PostgresServer:
     """One running server; ``stop()`` and ``restart()`` it as often as needed."""
 
-    def __init__(self, data: Path, port: int, password: str, parameters: Mapping[str, str]) -> None:
+    def __init__(self, data: Path, port: int, password: str, parameters: Mapping[str, str], born: Born | None = None) -> None:
         self.data = data
         self.port = port
         self._password = password
         self._parameters = dict(parameters)
+        self._born = born
         self._child: Child | None = None
 
     @classmethod
@@ -47,6 +48,7 @@ class PostgresServer:
         port: int = 0,
         password_file: Path | None = None,
         parameters: Mapping[str, str] | None = None,
+        born: Born | None = None,
     ) -> Self:
         """Start a server on ``data``, made first if it is missing or empty, and wait until it answers queries.
 
@@ -55,6 +57,7 @@ class PostgresServer:
             port: TCP port on loopback; 0 chooses a free one.
             password_file: holds the superuser's password, made with mode 0600; default ``<data>.password``.
             parameters: server settings on top of ours, e.g. ``{"log_statement": "all"}``.
+            born: told of every process of this server as soon as it exists.
 
         Raises:
             StackError: naming what is in the way (port, other major version, not writable, the server's own words).
@@ -62,7 +65,7 @@ class PostgresServer:
         if port:
             require_free(port, "PostgreSQL")
         data, password = await asyncio.to_thread(_prepare, data, password_file)
-        server = cls(data, port or free_ports(1)[0], password, parameters or {})
+        server = cls(data, port or free_ports(1)[0], password, parameters or {}, born)
         await server.restart()
         return server
 
@@ -75,6 +78,16 @@ class PostgresServer:
     def identity(self) -> Identity:
         """The postmaster, recognisable later."""
         return self._running().identity
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self.data.with_name(self.data.name + ".log")
+
+    @property
+    def returncode(self) -> int | None:
+        """How the postmaster ended (negative: by that signal); None while it runs."""
+        return self._running().returncode
 
     @property
     def alive(self) -> bool:
@@ -101,7 +114,7 @@ class PostgresServer:
         command: list[str | Path] = [*_without_root(), _program("postgres"), "-D", self.data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        self._child = await Child.start(command, log=self.data.with_name(self.data.name + ".log"), env=_environment())
+        self._child = await Child.start(command, log=self.log, env=_environment(), ends_by=_SIGNALS["fast"], born=self._born)
         try:
             await self._answering()
         except BaseException:
@@ -112,6 +125,10 @@ class PostgresServer:
         """Stop the server: ``fast`` ends sessions and checkpoints, ``immediate`` is a crash, recovered at next start."""
         if self._child is not None:
             await self._child.stop(_SIGNALS[mode], timeout_s=timeout_s)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the postmaster a signal."""
+        self._running().send(number)
 
     def _running(self) -> Child:
         if self._child is None:
@@ -168,8 +185,9 @@ def _initialise(data: Path, password_file: Path) -> None:
     with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(24) + "\n")
     # initdb cleans up after an error but not after a kill: a half-made directory must never carry the final name.
-    partial = data.with_name(data.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for leftover in data.parent.glob(data.name + ".partial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = data.with_name(f"{data.name}.partial-{os.getpid()}")
     command: list[str | Path] = [*_without_root(), _program("initdb"), "-D", partial, "-U", SUPERUSER]
     command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
     # PostgreSQL's own C.UTF-8 orders alike on every system and does not change with the C library.

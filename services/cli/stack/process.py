@@ -10,15 +10,20 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Child", "Identity", "end_processes", "last_line"]
+__all__ = ["Born", "Child", "Identity", "end_processes", "last_line"]
 
 _POLL_S = 0.02
+_LOG_BYTES = 16 * 1024 * 1024
+
+Born = Callable[["Identity", signal.Signals], None]
+"""Told of a new process and of the signal that ends it in order, before anybody waits for it: whoever keeps a record can
+find it again even if we are killed a moment later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,29 @@ class Child:
 
     @classmethod
     async def start(
-        cls, command: Sequence[str | Path], *, log: Path, env: Mapping[str, str], cwd: Path | None = None
+        cls,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        ends_by: signal.Signals = signal.SIGTERM,
+        born: Born | None = None,
     ) -> "Child":
         """Start ``command`` with exactly the environment ``env``; both its outputs are appended to ``log``."""
-        return await asyncio.to_thread(cls._start, command, log, env, cwd)
+
+        def start() -> Child:
+            child = cls._start(command, log, env, cwd)
+            if born:
+                born(child.identity, ends_by)
+            return child
+
+        return await asyncio.to_thread(start)
 
     @classmethod
     def _start(cls, command: Sequence[str | Path], log: Path, env: Mapping[str, str], cwd: Path | None) -> "Child":
+        if log.exists() and log.stat().st_size > _LOG_BYTES:
+            log.replace(log.with_name(log.name + ".1"))
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 [str(part) for part in command],
@@ -115,19 +136,25 @@ class Child:
             pass  # the kernel may take its time over a process that is deep in input or output
 
 
-def end_processes(identities: Sequence[Identity], *, timeout_s: float = 10.0) -> None:
-    """End processes of an earlier run one after the other, in this order; each gets ``timeout_s`` before SIGKILL."""
-    for identity in identities:
+def end_processes(processes: Sequence[tuple[Identity, signal.Signals]], *, timeout_s: float = 10.0) -> int:
+    """End processes of an earlier run one after the other, in this order, each by its own signal.
+
+    Whoever has not ended after ``timeout_s`` seconds is killed. Returns how many were still there.
+    """
+    found = 0
+    for identity, ends_by in processes:
         process = identity.process()
         if process is None:
             continue
+        found += 1
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
+            process.send_signal(ends_by)
             try:
                 process.wait(timeout_s)
             except psutil.TimeoutExpired:
                 process.kill()
                 process.wait(timeout_s)
+    return found
 
 
 def last_line(log: Path, *markers: str) -> str:
