@@ -80,7 +80,13 @@ class Child:
                 born(child.identity, ends_by)
             return child
 
-        return await asyncio.to_thread(start)
+        starting = asyncio.ensure_future(asyncio.to_thread(start))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped: without this the process would run on, known to nobody.
+            await (await starting).kill()
+            raise
 
     @classmethod
     def _start(cls, command: Sequence[str | Path], log: Path, env: Mapping[str, str], cwd: Path | None) -> "Child":
