@@ -3,14 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from schemas.registry import REGISTRY, Registry
+from services.runtime.messaging.inbox import Subscription
+from services.runtime.messaging.ladders import Ladder
+from services.runtime.messaging.paging import OnCall, no_roster
+from services.runtime.messaging.timers import TimerHandler
 from services.runtime.settings import role_of
 
 if TYPE_CHECKING:
-    from services.runtime.messaging.consumer import Subscription
-    from services.runtime.messaging.paging import Ladder
-    from services.runtime.messaging.timers import TimerHandler
+    from aiohttp import web
+
     from services.runtime.serve import Runtime
 
 __all__ = ["Service"]
@@ -28,6 +32,8 @@ class Service:
         subscriptions: what it listens to.
         timers: handler per timer kind.
         ladders: who is paged, in which order, per page code.
+        on_call: who is on call for a role, by the service's own copy of the roster.
+        registry: the event types that are known to it.
         routes: adds its HTTP routes to the application, given the running runtime.
     """
 
@@ -35,10 +41,12 @@ class Service:
     package: str
     migrations: Path
     port: int
-    subscriptions: tuple["Subscription", ...] = ()
-    timers: Mapping[str, "TimerHandler"] = field(default_factory=dict)
-    ladders: Mapping[str, "Ladder"] = field(default_factory=dict)
-    routes: Callable[["Runtime", Any], None] | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+    timers: Mapping[str, TimerHandler] = field(default_factory=dict)
+    ladders: Mapping[str, Ladder] = field(default_factory=dict)
+    on_call: OnCall = no_roster
+    registry: Registry = REGISTRY
+    routes: Callable[["web.Application", "Runtime"], None] | None = None
 
     @property
     def schema(self) -> str:

@@ -148,6 +148,7 @@ class SmtpSettings(_Settings):
     url: str
     password: SecretStr | None = None
     sender: str = "telemed@localhost"
+    operator: str = Field(default="operator@localhost", description="paged when nobody is on call for a role")
     timeout_s: float = Field(default=10.0, gt=0)
 
 

@@ -225,10 +225,12 @@ class Context:
     Attributes:
         now: the clinic clock at the start of the transaction (aware UTC); every decision about time uses it.
         recorded: real time at the database, for ``recordedtime`` and latencies.
+        epoch: of this service's history; raised after a restore.
     """
 
     now: datetime
     recorded: datetime
+    epoch: int = 1
 
 
 def merge_rows(rows: Sequence[RowChange]) -> list[RowChange]:

@@ -81,7 +81,7 @@ create table parked (
     source text not null,
     epoch integer not null,
     sequence bigint not null,
-    event_id uuid,
+    event_id uuid not null,
     type text not null,
     topic text not null,
     partition integer not null,
@@ -96,7 +96,7 @@ create table parked (
     status text not null default 'waiting' check (status in ('waiting', 'dead')),
     parked_at timestamptz not null default clock_timestamp(),
     alarmed_at timestamptz,
-    unique (consumer, topic, partition, record_offset)
+    unique (consumer, source, epoch, sequence, event_id)
 );
 create index parked_head on parked (consumer, source, sequence);
 create index parked_due on parked (next_at) where status = 'waiting';

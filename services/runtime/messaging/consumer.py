@@ -1,0 +1,245 @@
+"""Kafka to the inbox: fetch, one transaction per poll or per few events, offsets as a lazy hint.
+
+Hazards of aiokafka handled here: a fetch task may die in silence, or a topic be made anew under a live consumer, and nothing
+is ever read again (so a watchdog compares positions with the broker's end offsets); a fatal coordinator error shows only in
+the next poll (so every poll is bounded); an offset commit fails in a rebalance (expected: the new owner does the work again,
+the cursors drop it); the revocation callback delays the whole group (so it does nothing: cursors and locks protect, not it).
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Database, Unavailable
+from services.runtime.failpoints import Failpoints
+from services.runtime.log import get_logger
+from services.runtime.messaging import kafka as clients
+from services.runtime.messaging.inbox import Inbox, Incoming, Subscription, replay_topic
+from services.runtime.metrics import Metrics
+from services.runtime.settings import KafkaSettings, MessagingSettings
+
+__all__ = ["Consumer", "topics_of"]
+
+_log = get_logger()
+
+
+def topics_of(inbox: Inbox) -> list[str]:
+    """The live topics of everything a subscription handles."""
+    kinds = [inbox.registry.get(name) for name in inbox.subscription.handlers]
+    if None in kinds:
+        raise ValueError(f"{inbox.subscription.consumer} handles a type that is not in the registry")
+    return sorted({kind.topic(inbox.prefix) for kind in kinds if kind is not None})
+
+
+class _Rebuild(Exception):
+    """This consumer object is to be replaced by a new one."""
+
+
+@dataclass(slots=True)
+class Consumer:
+    """Reads for one subscription, for as long as the process lives."""
+
+    inbox: Inbox
+    database: Database
+    kafka: KafkaSettings
+    settings: MessagingSettings
+    metrics: Metrics
+    failpoints: Failpoints
+    client_id: str
+    handled: asyncio.Event = field(default_factory=asyncio.Event)
+    interrupted: bool = False
+    _client: AIOKafkaConsumer | None = None
+    _done: dict[TopicPartition, int] = field(default_factory=dict)
+    _committed_at: float = 0.0
+    _progress_at: float = 0.0
+    _stuck: bool = False
+
+    @property
+    def subscription(self) -> Subscription:
+        """What this consumer is for."""
+        return self.inbox.subscription
+
+    async def run(self) -> None:
+        """Read until cancelled. Whatever fails, a new consumer takes over where the cursors stand."""
+        delay = 0.1
+        while True:
+            try:
+                await self._run_client()
+            except _Rebuild:
+                delay = 0.1
+            except (KafkaError, OSError, TimeoutError, Unavailable) as error:
+                self.interrupted = True
+                _log.warning("consumer-interrupted", consumer=self.subscription.consumer, error_class=type(error).__name__)
+                await asyncio.sleep(delay)
+                delay = min(5.0, delay * 2)
+            self.metrics.rebuilds.labels(self.subscription.consumer).inc()
+
+    async def _run_client(self) -> None:
+        rebuilding = await self._rebuilding()
+        topics = [replay_topic(topic) if rebuilding else topic for topic in topics_of(self.inbox)]
+        group = f"{self.inbox.prefix}.{self.subscription.consumer}" + (".replay" if rebuilding else "")
+        client = clients.consumer(self.kafka, self.client_id, group, poll_records=self.settings.poll_records)
+        self._client, self._done, self._stuck = client, {}, False
+        self._progress_at = self._committed_at = time.monotonic()
+        try:
+            client.subscribe(topics)
+            await asyncio.wait_for(client.start(), 30)
+            self.interrupted = False
+            async with asyncio.TaskGroup() as tasks:
+                watchdog = tasks.create_task(self._watch(client))
+                try:
+                    while not (rebuilding and await self._replayed(topics)):
+                        await self._poll(client)
+                    raise _Rebuild
+                finally:
+                    watchdog.cancel()
+        except BaseExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None
+        finally:
+            self._client = None
+            with suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(self._commit(client), 3)
+            await clients.close_consumer(client)
+
+    async def _poll(self, client: AIOKafkaConsumer) -> None:
+        if self._stuck:
+            raise _Rebuild
+        fetched = await asyncio.wait_for(
+            client.getmany(timeout_ms=int(self.settings.poll_s * 1000), max_records=self.settings.poll_records),
+            self.settings.poll_s + 10,
+        )
+        records = [
+            Incoming(r.topic, r.partition, r.offset, r.key, r.value, r.headers, r.timestamp / 1000)
+            for batch in fetched.values()
+            for r in batch
+        ]
+        await self.failpoints.hit("consumer.polled")
+        try:
+            size = self.subscription.max_events
+            for start in range(0, len(records), size):
+                await self._handle(records[start : start + size])
+        except TRANSIENT as error:
+            # Never fetched past: everything not done is read again.
+            _log.warning("consumer-batch-put-back", consumer=self.subscription.consumer, error_class=type(error).__name__)
+            self._seek_back(client, records)
+            await asyncio.sleep(0.2)
+        if time.monotonic() - self._committed_at >= self.settings.offset_commit_s:
+            await self._commit(client)
+
+    async def _handle(self, records: Sequence[Incoming]) -> None:
+        """One transaction for all; if the database refuses it, one for each, and what fails alone is parked."""
+        started = time.perf_counter()
+        try:
+            await self._transaction(records)
+        except LOST:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad record must not stop the rest: each is tried alone
+            _log.warning("consumer-batch-split", consumer=self.subscription.consumer, error_class=type(error).__name__)
+            for record in records:
+                await self._handle_alone(record)
+        self.metrics.handler_seconds.labels(self.subscription.consumer).observe(time.perf_counter() - started)
+        for record in records:
+            self._done[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._progress_at = time.monotonic()
+        await self.failpoints.hit("consumer.after_commit")
+
+    async def _handle_alone(self, record: Incoming) -> None:
+        for attempt in range(1, 4):
+            try:
+                await self._transaction([record])
+            except LOST:
+                raise
+            except CONFLICTS:
+                if attempt == 3:
+                    raise
+                await asyncio.sleep(0.01 * attempt)
+            except Exception as error:  # noqa: BLE001 - whatever a handler's rows did to the database is this record's failure
+                async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
+                    changes = await self.inbox.park_failed(connection, record, error)
+                self.inbox.unit_of_work.wake.after(changes)
+                return
+            else:
+                return
+
+    async def _transaction(self, records: Sequence[Incoming]) -> None:
+        async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
+            changes = await self.inbox.process(connection, records)
+        self.inbox.unit_of_work.wake.after(changes)
+        self.handled.set()
+
+    def _seek_back(self, client: AIOKafkaConsumer, records: Sequence[Incoming]) -> None:
+        first: dict[TopicPartition, int] = {}
+        for record in records:
+            partition = TopicPartition(record.topic, record.partition)
+            first.setdefault(partition, max(record.offset, self._done.get(partition, 0)))
+        for partition in client.assignment() & first.keys():
+            client.seek(partition, first[partition])
+
+    async def _commit(self, client: AIOKafkaConsumer) -> None:
+        self._committed_at = time.monotonic()
+        mine = client.assignment()
+        offsets = {partition: offset for partition, offset in self._done.items() if partition in mine}
+        if not offsets:
+            return
+        await self.failpoints.hit("consumer.before_offset_commit")
+        try:
+            await asyncio.wait_for(client.commit(offsets), 5)
+        except (KafkaError, TimeoutError) as error:
+            # Expected in a rebalance. The offsets are a hint: the next owner reads these records again and drops them.
+            _log.info("offsets-not-committed", consumer=self.subscription.consumer, error_class=type(error).__name__)
+        else:
+            self._done.clear()
+
+    # --- watchdog --------------------------------------------------------------------------------------------------
+
+    async def _watch(self, client: AIOKafkaConsumer) -> None:
+        """Lag without progress, or a position beyond the log's end, means that this object reads nothing any more."""
+        while True:
+            await asyncio.sleep(self.settings.watchdog_s / 4)
+            try:
+                lag = await self._lag(client)
+            except (KafkaError, TimeoutError, OSError):
+                continue  # the broker is gone; that is no fault of this object
+            if lag is None or (lag > 0 and time.monotonic() - self._progress_at > self.settings.watchdog_s):
+                _log.error("consumer-stuck", consumer=self.subscription.consumer, count=lag or 0)
+                self._stuck = True
+            elif lag == 0:
+                self._progress_at = time.monotonic()
+
+    async def _lag(self, client: AIOKafkaConsumer) -> int | None:
+        """Records not yet read in our partitions; None if a log is shorter than what we have read of it."""
+        assignment = list(client.assignment())
+        if not assignment:
+            return 0
+        ends = await asyncio.wait_for(client.end_offsets(assignment), 10)
+        total = 0
+        for partition, end in ends.items():
+            position = await asyncio.wait_for(client.position(partition), 10)
+            if position > end:
+                return None
+            labels = (self.subscription.consumer, partition.topic, str(partition.partition))
+            self.metrics.lag.labels(*labels).set(end - position)
+            total += end - position
+        return total
+
+    # --- rebuild from a replay -------------------------------------------------------------------------------------
+
+    async def _rebuilding(self) -> bool:
+        if not getattr(self.subscription, "rebuilds", False):
+            return False
+        return not await self._replayed([replay_topic(topic) for topic in topics_of(self.inbox)])
+
+    async def _replayed(self, topics: Sequence[str]) -> bool:
+        """Whether every partition of every replay topic was read to its end marker."""
+        async with self.database.acquire(Budget.CONSUMERS) as connection:
+            ended = await connection.fetchval(
+                "select count(*) from consumer_partition where consumer = $1 and topic = any($2) and replayed",
+                self.subscription.consumer,
+                list(topics),
+            )
+        return int(ended) >= len(topics) * self.kafka.partitions

@@ -1,0 +1,493 @@
+"""What a consumer does with records, inside one transaction: judge, decide, write, advance the cursors.
+
+The cursor rows move in the transaction of the effects, so a record may come twice, late, or to two owners at once: it takes
+effect once, in order. Kafka's offsets are only a hint. An event that cannot be applied is parked here with its bytes, and only
+its own aggregate waits for it.
+"""
+
+import hashlib
+import json
+import random
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import NAMESPACE_OID, uuid5
+
+from schemas.dead_letter import DeadLetter
+from schemas.envelope import Attributes, Envelope, EventData, Headers, Undecodable, attributes_of, decode
+from schemas.registry import DEAD_LETTERED, Registry
+from services.runtime.database import Conflict, Connection, Reader
+from services.runtime.failpoints import Failpoints
+from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, RowChanges
+from services.runtime.messaging.cursor import Cursor, Verdict, classify, rolled_back
+from services.runtime.messaging.fold import Handler, ProjectionHandler, fold
+from services.runtime.messaging.relay import HEARTBEAT_HEADER
+from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
+from services.runtime.metrics import Metrics
+from services.runtime.settings import MessagingSettings
+
+__all__ = [
+    "REPLAY_END_HEADER",
+    "Inbox",
+    "Incoming",
+    "Park",
+    "Position",
+    "Projection",
+    "Subscription",
+    "Triage",
+    "replay_topic",
+    "triage",
+]
+
+REPLAY_END_HEADER = "telemed-replay-end"
+
+Event = Envelope[EventData]
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A consumer that reacts: its handlers may write anything, and see each event once.
+
+    Attributes:
+        consumer: name, unique in the product, e.g. ``follow_up.plans``; a new name starts from the beginning.
+        handlers: handler per event type. Other types on the same topics only move the cursor.
+        max_events: per transaction. Keep 10 or fewer for rows that people also command, hundreds where nobody waits.
+    """
+
+    consumer: str
+    handlers: Mapping[str, Handler[Event, Any, Any]]
+    max_events: int = 10
+
+    rebuilds = False
+
+
+@dataclass(frozen=True)
+class Projection(Subscription):
+    """A consumer that only keeps a read model, and may therefore be rebuilt from a replay at any time.
+
+    Attributes:
+        rebuilds: first read the replay topics to their end markers, then the live topics.
+    """
+
+    handlers: Mapping[str, ProjectionHandler[Event, Any, Any]]  # type: ignore[assignment]
+    max_events: int = 2000
+    rebuilds: bool = False
+
+
+class Incoming(NamedTuple):
+    """One record as read from Kafka, or out of the parking table. ``timestamp``: seconds since 1970, when it was stored."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: float = 0.0
+
+
+class Position(NamedTuple):
+    """What is known of a source before a batch: its cursor, and the first sequence that is parked."""
+
+    cursor: Cursor | None
+    parked_from: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """A record that is set aside.
+
+    Attributes:
+        reason: ``gap``, ``behind`` (a parked event of its source), ``failed`` (its handler), ``incompatible``,
+            ``undecodable``, ``misplaced`` or ``fork``.
+        error_class: name of an error class, or a stable code.
+    """
+
+    record: Incoming
+    attributes: Attributes
+    reason: str
+    error_class: str = ""
+
+    @property
+    def dead(self) -> bool:
+        """Whether no retry can help, only a human."""
+        return self.reason in ("undecodable", "misplaced", "fork")
+
+
+@dataclass(slots=True)
+class Triage:
+    """Records of one batch, sorted by what becomes of them.
+
+    Attributes:
+        ready: in order, to be folded: record, attributes, event (None where the type is not handled).
+        parks: set aside.
+        duplicates: applied before.
+        rolled_back: sources of which this consumer has applied facts that their owner lost, by how many.
+    """
+
+    ready: list[tuple[Incoming, Attributes, Event | None]] = field(default_factory=list)
+    parks: list[Park] = field(default_factory=list)
+    duplicates: int = 0
+    rolled_back: dict[str, int] = field(default_factory=dict)
+
+
+def replay_topic(live: str) -> str:
+    """``telemed.ledger.events`` -> ``telemed.ledger.replay``."""
+    return live.removesuffix("events") + "replay"
+
+
+def triage(
+    records: Iterable[tuple[Incoming, Attributes | Undecodable]],
+    positions: Mapping[str, Position],
+    *,
+    handled: Iterable[str],
+    registry: Registry,
+    prefix: str,
+    draining: bool = False,
+) -> Triage:
+    """Sort a batch, in order. Pure. Cursors are advanced provisionally, as if every ready event succeeded."""
+    outcome = Triage()
+    types = frozenset(handled)
+    cursors = {source: position.cursor for source, position in positions.items()}
+    parked_from = {} if draining else {s: p.parked_from for s, p in positions.items() if p.parked_from is not None}
+    for record, attributes in records:
+        if isinstance(attributes, Undecodable):
+            outcome.parks.append(_aside(record, "undecodable", attributes.code))
+            continue
+        kind = registry.get(attributes.type)
+        if record.key != attributes.partitionkey.encode():
+            outcome.parks.append(_aside(record, "misplaced", "key"))
+            continue
+        if kind is not None and record.topic not in (kind.topic(prefix), replay_topic(kind.topic(prefix))):
+            outcome.parks.append(_aside(record, "misplaced", "topic"))
+            continue
+        source = attributes.source
+        event = Cursor(attributes.epoch, attributes.sequence, attributes.id)
+        first_parked = parked_from.get(source)
+        verdict = classify(cursors.get(source), event)
+        if verdict is Verdict.DUPLICATE:
+            outcome.duplicates += 1
+        elif verdict is Verdict.FORK:
+            outcome.parks.append(Park(record, attributes, "fork"))
+            parked_from[source] = attributes.sequence
+        elif first_parked is not None and attributes.sequence >= first_parked:
+            outcome.parks.append(Park(record, attributes, "behind"))
+        elif verdict is Verdict.GAP:
+            outcome.parks.append(Park(record, attributes, "gap"))
+            parked_from[source] = attributes.sequence
+        else:
+            decoded: Event | None = None
+            try:
+                if attributes.type in types and kind is not None:
+                    decoded = decode(kind.envelope, record.value, record.headers)
+                elif registry.is_other_major(attributes.type):
+                    raise Undecodable("unknown-major")  # noqa: TRY301 - the same outcome as a body that does not fit
+            except Undecodable as error:
+                outcome.parks.append(Park(record, attributes, "incompatible", error.code))
+                parked_from[source] = attributes.sequence
+                continue
+            lost = rolled_back(cursors.get(source), event)
+            if lost:
+                outcome.rolled_back[source] = lost
+            cursors[source] = event
+            outcome.ready.append((record, attributes, decoded))
+    return outcome
+
+
+def _aside(record: Incoming, reason: str, code: str) -> Park:
+    """A record that has no trustworthy place in any aggregate's order: it blocks nobody."""
+    content = hashlib.sha256(record.value or b"").hexdigest()
+    attributes = Attributes(
+        uuid5(NAMESPACE_OID, content), "unknown", f"kafka:{record.topic}/{record.partition}", 0, record.offset, ""
+    )
+    return Park(record, attributes, reason, code)
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The transactional side of one consumer."""
+
+    subscription: Subscription
+    unit_of_work: UnitOfWork
+    registry: Registry
+    prefix: str
+    schema: str
+    settings: MessagingSettings
+    metrics: Metrics
+    failpoints: Failpoints
+
+    async def process(
+        self, connection: Connection, records: Sequence[Incoming], *, draining: int | None = None
+    ) -> list[RowChanges]:
+        """Judge and apply some records inside the caller's transaction.
+
+        Args:
+            connection: in a transaction; when it commits, the records are dealt with for ever.
+            records: in the order of their partitions.
+            draining: id of the parked row that the only record comes from; it leaves the table unless it must stay parked.
+
+        Returns:
+            What was written, for waking whoever has new work after the commit.
+
+        Raises:
+            Conflict: somebody else was faster; nothing of this transaction may be kept.
+        """
+        await self._lock(connection, records)
+        context = await read_context(connection)
+        known = [(record, _attributes(record)) for record in records if not _is_mark(record)]
+        positions = await self._positions(connection, {known.source for _, known in known if isinstance(known, Attributes)})
+        sorted_out = triage(
+            known,
+            positions,
+            handled=self.subscription.handlers,
+            registry=self.registry,
+            prefix=self.prefix,
+            draining=draining is not None,
+        )
+        handlers = self.subscription.handlers
+        folded = await fold(
+            [
+                ((record, event), handlers[event.type] if decoded else None, decoded, event.source)
+                for record, event, decoded in sorted_out.ready
+            ],
+            Reader(connection),
+            context,
+        )
+        parks = [
+            *sorted_out.parks,
+            *(Park(record, event, "failed", type(error).__name__) for (record, event), error in folded.failed),
+            *(Park(record, event, "behind") for record, event in folded.behind),
+        ]
+        changes = [changes for _, changes in folded.done]
+        if isinstance(self.subscription, Projection) and any(isinstance(change, Changes) for change in changes):
+            raise TypeError(f"{self.subscription.consumer} is a projection: it writes rows only")
+        for park in parks:
+            changes += await self._park(connection, park, context, draining=draining is not None)
+        for source in sorted_out.rolled_back:
+            key = f"rolled-back:{self.subscription.consumer}:{source}:{context.epoch}"
+            changes.append(Changes(pages=[RaisePage("runtime.rolled-back", key, source)]))
+        await self.unit_of_work.write(connection, changes, context)
+        applied = {event.source: event for (_, event), _ in folded.done}
+        await self._advance(connection, list(applied.values()))
+        if draining is not None and not parks:
+            await connection.execute("delete from parked where id = $1", draining)
+        healed = [event for source, event in applied.items() if positions[source].parked_from is not None]
+        await self._try_next(connection, healed)
+        await self._read_marks(connection, [record for record in records if _is_mark(record)])
+        await self.failpoints.hit("consumer.before_commit")
+        self._count(folded.done, parks, sorted_out.duplicates, context)
+        return changes
+
+    async def park_failed(
+        self, connection: Connection, record: Incoming, error: Exception, *, draining: bool = False
+    ) -> list[RowChanges]:
+        """Set one record aside whose own transaction failed, in a fresh one."""
+        await self._lock(connection, [record])
+        context = await read_context(connection)
+        known = _attributes(record)
+        park = (
+            _aside(record, "undecodable", known.code)
+            if isinstance(known, Undecodable)
+            else Park(record, known, "failed", type(error).__name__)
+        )
+        changes = await self._park(connection, park, context, draining=draining)
+        await self.unit_of_work.write(connection, changes, context)
+        self._count([], [park], 0, context)
+        return changes
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    async def _lock(self, connection: Connection, records: Sequence[Incoming]) -> None:
+        """One lock per (consumer, topic, partition): a member that lost its partition cannot write beside the new owner."""
+        names = sorted({f"{self.subscription.consumer}/{record.topic}/{record.partition}" for record in records})
+        await connection.execute(
+            "select pg_advisory_xact_lock($1, key) from unnest($2::int[]) key order by key",
+            zlib.crc32(f"telemed.{self.schema}.consumer".encode()) - 2**31,
+            sorted({zlib.crc32(name.encode()) - 2**31 for name in names}),
+        )
+
+    async def _positions(self, connection: Connection, sources: Iterable[str]) -> dict[str, Position]:
+        rows = await connection.fetch(
+            """select s.source, c.epoch, c.sequence, c.event_id,
+                      (select min(p.sequence) from parked p where p.consumer = $1 and p.source = s.source) as parked_from
+               from unnest($2::text[]) s (source)
+               left join consumer_cursor c on c.consumer = $1 and c.source = s.source""",
+            self.subscription.consumer,
+            sorted(sources),
+        )
+        return {
+            row["source"]: Position(
+                None if row["epoch"] is None else Cursor(row["epoch"], row["sequence"], row["event_id"]), row["parked_from"]
+            )
+            for row in rows
+        }
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    async def _advance(self, connection: Connection, last: Sequence[Attributes]) -> None:
+        if not last:
+            return
+        # The comparison is the last line of defence against a zombie: a cursor never moves back.
+        moved = await connection.fetch(
+            """insert into consumer_cursor as c (consumer, source, epoch, sequence, event_id)
+               select $1, s.* from unnest($2::text[], $3::int[], $4::bigint[], $5::uuid[]) s
+               on conflict (consumer, source) do update
+                   set epoch = excluded.epoch, sequence = excluded.sequence, event_id = excluded.event_id,
+                       updated_at = clock_timestamp()
+                   where (c.epoch, c.sequence) < (excluded.epoch, excluded.sequence)
+               returning 1""",
+            self.subscription.consumer,
+            [event.source for event in last],
+            [event.epoch for event in last],
+            [event.sequence for event in last],
+            [event.id for event in last],
+        )
+        if len(moved) != len(last):
+            raise Conflict
+
+    async def _try_next(self, connection: Connection, applied: Sequence[Attributes]) -> None:
+        """What waited for these events may be tried now; in this transaction, so that a crash cannot forget it."""
+        if applied:
+            await connection.execute(
+                """update parked p set next_at = clock_timestamp() from unnest($2::text[], $3::bigint[]) a (source, sequence)
+                   where p.consumer = $1 and p.source = a.source and p.sequence <= a.sequence + 1
+                     and p.status = 'waiting' and p.reason in ('gap', 'behind')""",
+                self.subscription.consumer,
+                [event.source for event in applied],
+                [event.sequence for event in applied],
+            )
+
+    async def _park(self, connection: Connection, park: Park, context: Context, *, draining: bool) -> list[RowChanges]:
+        """Keep a record with its bytes. Urgent ones page at once, hopeless ones are announced."""
+        record, event = park.record, park.attributes
+        consumer = self.subscription.consumer
+        row = await connection.fetchrow(
+            f"""insert into parked as p (consumer, source, epoch, sequence, event_id, type, topic, partition, record_offset,
+                                         key, headers, body, reason, error_class)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                on conflict (consumer, source, epoch, sequence, event_id) do
+                {_TRIED_AGAIN if draining else "nothing"}
+                returning id, attempts""",
+            consumer,
+            event.source,
+            event.epoch,
+            event.sequence,
+            event.id,
+            event.type,
+            record.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            [[name, value.hex()] for name, value in record.headers],
+            record.value,
+            park.reason,
+            park.error_class,
+        )
+        if row is None:
+            return []  # another copy of it waits already
+        dead = park.dead or (park.reason in ("failed", "incompatible") and row["attempts"] + 1 >= self.settings.park_attempts)
+        await connection.execute(
+            "update parked set status = $2, next_at = $3 where id = $1",
+            row["id"],
+            "dead" if dead else "waiting",
+            self._next_try(park.reason, row["attempts"], context.recorded),
+        )
+        effects: list[RowChanges] = []
+        kind = self.registry.get(event.type)
+        if kind is not None and kind.urgent:
+            page = RaisePage("runtime.urgent-parked", f"parked:{consumer}:{event.source}:{event.sequence}", event.source)
+            effects.append(Changes(pages=[page]))
+        if park.reason == "fork":
+            self.metrics.forks.labels(consumer).inc()
+        elif park.reason == "gap":
+            self.metrics.gaps.labels(consumer).inc()
+        if dead:
+            self.metrics.dead.labels(consumer).inc()
+            code = "runtime.fork" if park.reason == "fork" else "runtime.dead-letter"
+            page = RaisePage(code, f"dead:{consumer}:{event.source}:{event.epoch}:{event.sequence}:{event.id}", event.source)
+            effects.append(Changes(events=[self._announcement(park)], pages=[page]))
+        return effects
+
+    def _next_try(self, reason: str, attempts: int, now: datetime) -> datetime | None:
+        """Full jitter up to first x 4^attempts, capped. What stands behind another one is tried when that one is done."""
+        if reason == "behind":
+            return None
+        limit = min(self.settings.park_max_retry_s, self.settings.park_first_retry_s * 4 ** min(attempts, 20))
+        return now + timedelta(seconds=random.uniform(limit / 2, limit))  # noqa: S311 - jitter, not a secret
+
+    def _announcement(self, park: Park) -> NewEvent:
+        record, event = park.record, park.attributes
+        digest = hashlib.sha256(event.source.encode()).hexdigest()[:16]
+        return NewEvent(
+            source=f"/{self.schema}/dead-letters/{self.subscription.consumer}/{event.id}",
+            type=DEAD_LETTERED.name,
+            partitionkey=digest,
+            data=DeadLetter(
+                consumer=self.subscription.consumer,
+                event_type=event.type if self.registry.get(event.type) else "unknown",
+                source_hash=digest,
+                sequence=event.sequence,
+                error_class=park.error_class or park.reason,
+                origin_topic=record.topic,
+                origin_partition=record.partition,
+                origin_offset=record.offset,
+            ),
+        )
+
+    async def _read_marks(self, connection: Connection, marks: Sequence[Incoming]) -> None:
+        """Heartbeats move the watermark, end markers finish a replay. Everything before them is dealt with by now."""
+        rows = {}
+        for mark in marks:
+            ended = mark.headers[0][0] == REPLAY_END_HEADER
+            rows[mark.topic, mark.partition, ended] = None if ended else _as_of(mark)
+        if rows:
+            await connection.executemany(
+                """insert into consumer_partition as p (consumer, topic, partition, replayed, watermark)
+                   values ($1, $2, $3, $4, $5) on conflict (consumer, topic, partition) do update
+                   set watermark = greatest(p.watermark, excluded.watermark), replayed = p.replayed or excluded.replayed""",
+                [(self.subscription.consumer, *mark, as_of) for mark, as_of in sorted(rows.items())],
+            )
+
+    def _count(
+        self,
+        done: Sequence[tuple[tuple[Incoming, Attributes], RowChanges]],
+        parks: Sequence[Park],
+        duplicates: int,
+        context: Context,
+    ) -> None:
+        handled = self.metrics.handled
+        consumer = self.subscription.consumer
+        if done:
+            handled.labels(consumer, "applied").inc(len(done))
+            (record, _), _ = done[-1]
+            age = context.recorded.timestamp() - record.timestamp
+            self.metrics.event_age.labels(consumer).observe(max(0.0, age))
+        if duplicates:
+            handled.labels(consumer, "duplicate").inc(duplicates)
+        for park in parks:
+            handled.labels(consumer, park.reason).inc()
+
+
+# A record that fails in a new way starts counting anew.
+_TRIED_AGAIN = """update set attempts = case when p.reason = excluded.reason then p.attempts + 1 else 0 end,
+                             reason = excluded.reason, error_class = excluded.error_class"""
+
+
+def _is_mark(record: Incoming) -> bool:
+    return bool(record.headers) and record.headers[0][0] in (HEARTBEAT_HEADER, REPLAY_END_HEADER)
+
+
+def _as_of(mark: Incoming) -> datetime | None:
+    try:
+        return datetime.fromisoformat(json.loads(mark.value or b"")["as_of"])
+    except (ValueError, KeyError, TypeError):
+        return None  # not written by a relay of ours: it proves nothing
+
+
+def _attributes(record: Incoming) -> Attributes | Undecodable:
+    try:
+        return attributes_of(record.value, record.headers)
+    except Undecodable as error:
+        return error

@@ -1,0 +1,115 @@
+"""Clients of Apache Kafka with every setting that matters named, because the library's defaults lose or repeat data.
+
+aiokafka by default starts at ``latest``, commits by itself, fetches without limit, and is not idempotent. Static membership is
+never set: its heartbeats cannot fence a twin, and two members with one id were seen to read everything both.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from services.runtime.settings import KafkaSettings
+
+__all__ = ["MAX_BATCH_BYTES", "admin", "close_consumer", "consumer", "end_producer", "producer"]
+
+MAX_BATCH_BYTES = 900_000
+"""One batch per lane and run; below the broker's default ``message.max.bytes`` (1,048,588)."""
+
+
+def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Bootstrap and security options, the same for every client."""
+    options: dict[str, Any] = {"bootstrap_servers": kafka.bootstrap, "security_protocol": kafka.security_protocol}
+    if kafka.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=str(kafka.ca_file) if kafka.ca_file else None)
+        if kafka.cert_file and kafka.key_file:
+            context.load_cert_chain(str(kafka.cert_file), str(kafka.key_file))
+        options["ssl_context"] = context
+    if kafka.security_protocol.startswith("SASL") and kafka.password is not None:
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.username
+        options["sasl_plain_password"] = kafka.password.get_secret_value()
+    return options
+
+
+def producer(kafka: KafkaSettings, client_id: str) -> AIOKafkaProducer:
+    """The relay's producer. No linger and no compression: the relay batches by itself and waits for every batch."""
+    return AIOKafkaProducer(
+        **connection_options(kafka),
+        client_id=client_id,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=0,
+        compression_type=None,
+        max_batch_size=MAX_BATCH_BYTES,
+        request_timeout_ms=10_000,
+    )
+
+
+async def end_producer(old: AIOKafkaProducer) -> None:
+    """End a producer for real.
+
+    ``stop()`` waits for its flush, and after a bounded ``stop()`` its sender lives on and delivers what was given up on
+    (aiokafka #1101). Only closing the sender and the client ends it.
+    """
+    sender = getattr(old, "_sender", None)
+    task = getattr(sender, "sender_task", None)
+    if task is not None:
+        # Not ``sender.close()``: it awaits the produce request in flight, which may never be answered.
+        task.cancel()
+    try:
+        await asyncio.wait_for(old.client.close(), 5)
+    except (TimeoutError, KafkaError, OSError):
+        pass
+    finally:
+        old._closed = True  # or its finalizer warns of a producer left open
+
+
+def consumer(kafka: KafkaSettings, client_id: str, group: str | None, *, poll_records: int) -> AIOKafkaConsumer:
+    """A consumer whose offsets are only a hint: the cursor rows are the truth."""
+    session_ms = int(kafka.session_timeout_s * 1000)
+    return AIOKafkaConsumer(
+        **connection_options(kafka),
+        client_id=client_id,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_poll_records=poll_records,
+        fetch_min_bytes=1,
+        session_timeout_ms=session_ms,
+        heartbeat_interval_ms=max(100, session_ms // 10),
+        rebalance_timeout_ms=session_ms,
+        request_timeout_ms=max(40_000, session_ms + 5_000),
+    )
+
+
+async def close_consumer(old: AIOKafkaConsumer) -> None:
+    """Leave the group and close; bounded, because a broker that is gone would be waited for."""
+    try:
+        await asyncio.wait_for(old.stop(), 5)
+    except (TimeoutError, KafkaError, OSError):
+        await _quietly(old._client.close())
+
+
+async def admin(kafka: KafkaSettings) -> AIOKafkaAdminClient:
+    """A started admin client; the caller closes it."""
+    client = AIOKafkaAdminClient(**connection_options(kafka), client_id="telemed.admin", request_timeout_ms=10_000)
+    await client.start()
+    return client
+
+
+async def _quietly(closing: Any) -> None:
+    try:
+        await asyncio.wait_for(closing, 5)
+    except (TimeoutError, KafkaError, OSError):
+        return
+
+
+def partitions(count: int) -> Sequence[int]:
+    """All partition numbers of one of our topics."""
+    return range(count)
