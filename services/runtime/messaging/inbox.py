@@ -57,7 +57,7 @@ class Subscription:
     """
 
     consumer: str
-    handlers: Mapping[str, Handler[Event, Any, Any]]
+    handlers: Mapping[str, Handler[Any, Any, Any]]
     max_events: int = 10
 
     rebuilds = False
@@ -71,7 +71,7 @@ class Projection(Subscription):
         rebuilds: first read the replay topics to their end markers, then the live topics.
     """
 
-    handlers: Mapping[str, ProjectionHandler[Event, Any, Any]]  # type: ignore[assignment]
+    handlers: Mapping[str, ProjectionHandler[Any, Any, Any]]  # type: ignore[assignment]
     max_events: int = 2000
     rebuilds: bool = False
 

@@ -1,0 +1,340 @@
+"""One test's world: its own database and topics on the shared servers, and ledger services as real processes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from services.cli.stack.ports import free_ports
+from services.runtime.messaging import kafka as clients
+from services.runtime.messaging import topics
+from services.runtime.messaging.relay import HEARTBEAT_HEADER
+from services.runtime.settings import (
+    DatabaseSettings,
+    HttpSettings,
+    KafkaSettings,
+    MessagingSettings,
+    ProcessSettings,
+    ServiceSettings,
+    SmtpSettings,
+)
+from tests.support.ledger.app import SERVICE
+from tests.support.servers import LEDGER_PASSWORD, TEMPLATE, Servers
+from tests.support.waiting import eventually
+
+__all__ = ["PARTITIONS", "Process", "Reply", "World", "make_world"]
+
+PARTITIONS = 4
+ROOT = Path(__file__).parents[2]
+
+SHORT = {
+    "TELEMED_MESSAGING_HEARTBEAT_S": "0.5",
+    "TELEMED_MESSAGING_POLL_S": "0.25",
+    "TELEMED_MESSAGING_SEND_TIMEOUT_S": "3",
+    "TELEMED_MESSAGING_GAP_ALARM_S": "1",
+    "TELEMED_MESSAGING_WATCHDOG_S": "5",
+    "TELEMED_MESSAGING_PARK_FIRST_RETRY_S": "0.2",
+    "TELEMED_MESSAGING_PARK_MAX_RETRY_S": "2",
+    "TELEMED_MESSAGING_LEASE_S": "2",
+    "TELEMED_KAFKA_SESSION_TIMEOUT_S": "6",
+}
+"""Real-time settings of CI. Clinical intervals are never shortened: for those the clinic clock is moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the service answered; status 0 when the connection broke: the outcome is unknown."""
+
+    status: int
+    body: Any = None
+
+
+@dataclass
+class Process:
+    """A ledger service as its own process."""
+
+    popen: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+    failpoint_log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def send(self, number: signal.Signals) -> None:
+        """Send our own child a signal."""
+        self.popen.send_signal(number)
+
+    async def ended(self, within_s: float = 20.0) -> int:
+        """Wait for its end; returns the exit code (negative: the signal that ended it)."""
+        return await asyncio.wait_for(asyncio.to_thread(self.popen.wait), within_s)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        self.send(signal.SIGKILL)
+        await self.ended()
+
+    def fired(self) -> list[str]:
+        """Failpoints that have fired in this process, in order."""
+        if not self.failpoint_log.exists():
+            return []
+        return [line.split()[1] for line in self.failpoint_log.read_text().splitlines()]
+
+    async def ready(self, within_s: float = 30.0) -> "Process":
+        """Wait until it says so."""
+        async with aiohttp.ClientSession() as session:
+
+            async def is_ready() -> bool:
+                if self.popen.poll() is not None:
+                    raise AssertionError(f"it ended with {self.popen.returncode}: {self.log.read_text()[-2000:]}")
+                with contextlib.suppress(aiohttp.ClientError, OSError):
+                    async with session.get(f"{self.url}/readyz") as response:
+                        return response.status == 200
+                return False
+
+            await eventually(is_ready, within_s=within_s, what="ready")
+        return self
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """A plain GET."""
+        async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
+            return response.status, await response.text()
+
+    async def metric(self, line_start: str) -> float:
+        """Value of a metric's line, 0 if there is none."""
+        _, text = await self.get("/metrics")
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(line_start))
+
+
+@dataclass
+class World:
+    """See the module."""
+
+    servers: Servers
+    database: str
+    prefix: str
+    folder: Path
+    kafka: KafkaSettings
+    environment: dict[str, str]
+    processes: list[Process] = field(default_factory=list)
+
+    # --- the service -----------------------------------------------------------------------------------------------
+
+    async def spawn(self, *, wait: bool = True, failpoints: str = "", **environment: str) -> Process:
+        """Start a ledger process. Keyword arguments are more environment."""
+        number = len(self.processes)
+        port = free_ports(1)[0]
+        log, failpoint_log = self.folder / f"ledger-{number}.log", self.folder / f"failpoints-{number}.log"
+        variables = {
+            **_inherited(),
+            **self.environment,
+            "TELEMED_HTTP_PORT": str(port),
+            "TELEMED_FAILPOINTS": failpoints,
+            "TELEMED_FAILPOINT_LOG": str(failpoint_log),
+            **environment,
+        }
+        process = Process(await asyncio.to_thread(_start, log, variables), port, log, failpoint_log)
+        self.processes.append(process)
+        return await process.ready() if wait else process
+
+    async def post(self, process: Process, entry: str, account: str, amount: int = 1, **more: object) -> Reply:
+        """Post an entry under its own idempotency key. A broken connection is an answer too: unknown."""
+        body = json.dumps({"account": account, "entry": entry, "amount": amount, **more})
+        return await self.call(process, "/entries", body, key=entry)
+
+    async def call(self, process: Process, path: str, body: str, *, key: str = "") -> Reply:
+        """POST some JSON."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
+                session.post(process.url + path, data=body, headers={"Idempotency-Key": key}) as response,
+            ):
+                text = await response.text()
+                return Reply(response.status, json.loads(text) if text.startswith("{") else text)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return Reply(0)
+
+    async def set_timer(self, process: Process, **wanted: object) -> Reply:
+        """Set a timer through the service."""
+        return await self.call(process, "/timers", json.dumps(wanted))
+
+    # --- looking at it from outside --------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """A connection as the database's owner."""
+        connection = await asyncpg.connect(
+            self.servers.postgres.url(self.database), server_settings={"search_path": "ledger, runtime"}
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def value(self, query: str, *args: object) -> Any:
+        """First value of a query, as the owner."""
+        async with self.owner() as connection:
+            return await connection.fetchval(query, *args)
+
+    async def rows(self, query: str, *args: object) -> list[asyncpg.Record]:
+        """Rows of a query, as the owner."""
+        async with self.owner() as connection:
+            return await connection.fetch(query, *args)
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clinic clock."""
+        async with self.owner() as connection:
+            await connection.execute("update clinic_clock set shift = shift + make_interval(secs => $1)", seconds)
+
+    @property
+    def topic(self) -> str:
+        """The ledger's live topic."""
+        return SERVICE.topic(self.prefix)
+
+    async def dump(self, topic: str | None = None) -> list[ConsumerRecord[bytes, bytes]]:
+        """Every record of a topic by partition and offset, heartbeats left out."""
+        consumer: AIOKafkaConsumer = clients.consumer(self.kafka, "dump", None, poll_records=5000)
+        await consumer.start()
+        found: list[ConsumerRecord[bytes, bytes]] = []
+        try:
+            partitions = [TopicPartition(topic or self.topic, number) for number in range(PARTITIONS)]
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            for partition in partitions:
+                consumer.seek(partition, 0)
+            while sum([await consumer.position(partition) for partition in partitions]) < sum(ends.values()):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+        finally:
+            await consumer.stop()
+        found.sort(key=lambda record: (record.partition, record.offset))
+        return [record for record in found if HEARTBEAT_HEADER not in dict(record.headers)]
+
+    async def produce(
+        self, value: bytes | None, *, key: bytes | None = None, headers: Mapping[str, bytes] | None = None, topic: str = ""
+    ) -> None:
+        """Put a raw record on a topic, past everything of ours."""
+        producer = clients.producer(self.kafka, "raw")
+        await producer.start()
+        try:
+            await producer.send_and_wait(topic or self.topic, value=value, key=key, headers=list((headers or {}).items()))
+        finally:
+            await producer.stop()
+
+    def settings(self, **messaging: float) -> ServiceSettings:
+        """Settings of a service that runs inside the test process."""
+        environment = {**self.environment, "TELEMED_HTTP_PORT": "0"}
+        with _environ(environment):
+            return ServiceSettings(
+                ProcessSettings(),
+                DatabaseSettings(),
+                self.kafka,
+                SmtpSettings(),
+                HttpSettings(),
+                MessagingSettings(**messaging),  # type: ignore[arg-type]
+            )
+
+    async def settled(self, entries: int, *, within_s: float = 60.0) -> None:
+        """Wait until everything committed is published and applied by both consumers."""
+
+        async def done() -> bool:
+            row = await self.rows(
+                """select (select count(*) from entry) as entries, (select count(*) from outbox_pending) as pending,
+                          (select count(*) from effect) as effects, (select coalesce(sum(total), 0) from total) as total,
+                          (select coalesce(sum(amount), 0) from entry) as sum"""
+            )
+            last = dict(row[0])
+            return bool(
+                last["entries"] >= entries
+                and not last["pending"]
+                and last["effects"] >= last["entries"]
+                and last["total"] == last["sum"]
+            )
+
+        await eventually(done, within_s=within_s, what=f"{entries} entries settled")
+
+    async def close(self) -> None:
+        """End every process, drop the database and the topics."""
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.send(signal.SIGCONT)
+                process.send(signal.SIGKILL)
+            await process.ended()
+        async with contextlib.AsyncExitStack() as stack:
+            connection = await asyncpg.connect(self.servers.postgres.url())
+            stack.push_async_callback(connection.close)
+            await connection.execute(f"drop database if exists {self.database} with (force)")
+        admin = await clients.admin(self.kafka)
+        try:
+            await admin.delete_topics(topics.names(self.prefix, [SERVICE]))
+        finally:
+            await admin.close()
+
+
+async def make_world(servers: Servers, folder: Path, *, bootstrap: str = "") -> World:
+    """A fresh database cloned from the template, fresh topics."""
+    unique = secrets.token_hex(5)
+    database, prefix = f"t_{unique}", f"t{unique}"
+    connection = await asyncpg.connect(servers.postgres.url())
+    try:
+        await connection.execute(f"create database {database} template {TEMPLATE}")
+        await connection.execute(f"grant connect on database {database} to {SERVICE.role}")
+    finally:
+        await connection.close()
+    server = urlsplit(servers.postgres.url())
+    environment = {
+        **SHORT,
+        "TELEMED_ENV": "local",
+        "TELEMED_DATABASE_URL": f"postgresql://{SERVICE.role}:{LEDGER_PASSWORD}@{server.hostname}:{server.port}/{database}",
+        "TELEMED_KAFKA_BOOTSTRAP": bootstrap or servers.kafka.bootstrap,
+        "TELEMED_KAFKA_TOPIC_PREFIX": prefix,
+        "TELEMED_KAFKA_PARTITIONS": str(PARTITIONS),
+        "TELEMED_SMTP_URL": servers.mail.url,
+    }
+    with _environ(environment):
+        kafka = KafkaSettings()
+    await topics.ensure(kafka, [SERVICE])
+    return World(servers, database, prefix, folder, kafka, environment)
+
+
+def _start(log: Path, variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.support.ledger"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(variables),
+        )
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("TELEMED_")}
+
+
+@contextlib.contextmanager
+def _environ(values: Mapping[str, str]) -> Any:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
