@@ -146,6 +146,7 @@ async def serve(service: Service, settings: ServiceSettings) -> int:
             ("timers", runtime.timers.run()),
             ("gauges", _gauges(runtime)),
             ("loop", _watch_loop(runtime)),
+            ("housekeeping", _housekeeping(runtime)),
             *((f"consumer {c.subscription.consumer}", c.run()) for c in runtime.consumers),
             *((f"drain {d.inbox.subscription.consumer}", d.run()) for d in runtime.drains),
         )
@@ -295,6 +296,15 @@ async def _gauges(runtime: Runtime) -> None:
             if holder is not None:
                 metrics.relay_blocked_by.labels(str(holder["pid"])).set(float(holder["age"] or 0))
         await asyncio.sleep(2)
+
+
+async def _housekeeping(runtime: Runtime) -> None:
+    """Stored replies are kept for seven days: longer than any client retries."""
+    while True:
+        with suppress(*LOST):
+            async with runtime.database.acquire(Budget.TIMERS) as connection:
+                await connection.execute("delete from idempotency where created_at < clock_timestamp() - interval '7 days'")
+        await asyncio.sleep(3600)
 
 
 async def _watch_loop(runtime: Runtime) -> None:

@@ -173,7 +173,7 @@ class MessagingSettings(_Settings):
     heartbeat_s: float = Field(default=5.0, gt=0)
     stale_after_s: float = Field(default=60.0, gt=0, description="facts older than this hold a gate")
     offset_commit_s: float = Field(default=0.5, gt=0)
-    poll_records: int = Field(default=500, ge=1)
+    poll_records: int = Field(default=2000, ge=1)
     gap_alarm_s: float = Field(default=30.0, gt=0)
     watchdog_s: float = Field(default=30.0, gt=0, description="lag without progress for this long rebuilds the consumer")
     park_first_retry_s: float = Field(default=5.0, gt=0)

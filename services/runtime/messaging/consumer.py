@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -136,7 +137,7 @@ class Consumer:
         started = time.perf_counter()
         try:
             await self._transaction(records)
-        except LOST:
+        except (*LOST, asyncpg.LockNotAvailableError):  # the partition's other owner is still at it
             raise
         except Exception as error:  # noqa: BLE001 - one bad record must not stop the rest: each is tried alone
             _log.warning("consumer-batch-split", consumer=self.subscription.consumer, error_class=type(error).__name__)

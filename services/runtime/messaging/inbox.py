@@ -39,6 +39,7 @@ __all__ = [
     "Triage",
     "replay_topic",
     "triage",
+    "try_next",
 ]
 
 REPLAY_END_HEADER = "telemed-replay-end"
@@ -273,8 +274,9 @@ class Inbox:
         await self._advance(connection, list(applied.values()))
         if draining is not None and not parks:
             await connection.execute("delete from parked where id = $1", draining)
-        healed = [event for source, event in applied.items() if positions[source].parked_from is not None]
-        await self._try_next(connection, healed)
+        waiting = [source for source, position in positions.items() if position.parked_from is not None]
+        if waiting:
+            await try_next(connection, self.subscription.consumer, waiting)
         await self._read_marks(connection, [record for record in records if _is_mark(record)])
         await self.failpoints.hit("consumer.before_commit")
         self._count(folded.done, parks, sorted_out.duplicates, context)
@@ -346,18 +348,6 @@ class Inbox:
         )
         if len(moved) != len(last):
             raise Conflict
-
-    async def _try_next(self, connection: Connection, applied: Sequence[Attributes]) -> None:
-        """What waited for these events may be tried now; in this transaction, so that a crash cannot forget it."""
-        if applied:
-            await connection.execute(
-                """update parked p set next_at = clock_timestamp() from unnest($2::text[], $3::bigint[]) a (source, sequence)
-                   where p.consumer = $1 and p.source = a.source and p.sequence <= a.sequence + 1
-                     and p.status = 'waiting' and p.reason in ('gap', 'behind')""",
-                self.subscription.consumer,
-                [event.source for event in applied],
-                [event.sequence for event in applied],
-            )
 
     async def _park(self, connection: Connection, park: Park, context: Context, *, draining: bool) -> list[RowChanges]:
         """Keep a record with its bytes. Urgent ones page at once, hopeless ones are announced."""
@@ -468,6 +458,17 @@ class Inbox:
             handled.labels(consumer, "duplicate").inc(duplicates)
         for park in parks:
             handled.labels(consumer, park.reason).inc()
+
+
+async def try_next(connection: Connection, consumer: str, sources: Sequence[str]) -> None:
+    """What waited for an event that is there by now may be tried; in that event's transaction, so no crash can forget it."""
+    await connection.execute(
+        """update parked p set next_at = clock_timestamp() from consumer_cursor c
+           where p.consumer = $1 and p.source = any($2) and c.consumer = p.consumer and c.source = p.source
+             and p.sequence <= c.sequence + 1 and p.status = 'waiting' and p.reason in ('gap', 'behind')""",
+        consumer,
+        list(sources),
+    )
 
 
 # A record that fails in a new way starts counting anew.

@@ -14,7 +14,7 @@ from services.runtime.database import TRANSIENT, Budget, Connection, Database, R
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
 from services.runtime.messaging.changes import Changes, Context, RaisePage
-from services.runtime.messaging.inbox import Inbox, Incoming
+from services.runtime.messaging.inbox import Inbox, Incoming, try_next
 from services.runtime.messaging.unit_of_work import read_context
 from services.runtime.settings import MessagingSettings
 
@@ -185,6 +185,7 @@ async def skip(connection: Connection, parked_id: int, *, by: str, reason: str) 
             )
             if row["sequence"] > (cursor or 0) + 1:
                 raise ValueError("an earlier event of this source is missing: re-send it, or set a baseline")
+            await try_next(connection, row["consumer"], [row["source"]])
             if row["sequence"] == (cursor or 0) + 1:
                 await _set_cursor(connection, row["consumer"], row["source"], row["epoch"], row["sequence"], row["event_id"])
         target = f"{row['consumer']} {row['source']} {row['sequence']}"
@@ -222,13 +223,7 @@ async def _set_cursor(connection: Connection, consumer: str, source: str, epoch:
         sequence,
         event_id,
     )
-    await connection.execute(
-        """update parked set next_at = clock_timestamp()
-           where consumer = $1 and source = $2 and status = 'waiting' and sequence <= $3 + 1""",
-        consumer,
-        source,
-        sequence,
-    )
+    await try_next(connection, consumer, [source])
     return bool(moved)
 
 

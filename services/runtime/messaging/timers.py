@@ -18,7 +18,7 @@ from services.runtime.database import LOST, TRANSIENT, Budget, Connection, Datab
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
 from services.runtime.messaging.changes import Changes, Context, RaisePage, RowChanges
-from services.runtime.messaging.fold import Handler, fold
+from services.runtime.messaging.fold import Folded, Handler, fold
 from services.runtime.messaging.schedule import LocalRule, due_at, tzdata_version
 from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
 from services.runtime.metrics import Metrics
@@ -137,19 +137,18 @@ class Timers:
             timers = await self._sort_out(connection, rows, context)
             if rows and not timers:
                 return len(rows)
-            folded = await fold(
-                [(timer, self.handlers[timer.kind], timer, str(timer.id)) for timer in timers], Reader(connection), context
-            )
+            items = [(timer, self.handlers[timer.kind], timer, str(timer.id)) for timer in timers]
+            folded: Folded[Timer] = Folded()
             try:
                 async with connection.transaction():
+                    folded = await fold(items, Reader(connection), context)
                     await self.unit_of_work.write(connection, [changes for _, changes in folded.done], context)
             except TRANSIENT:
                 raise
             except Exception as error:
                 if not alone:
                     raise
-                folded.failed += [(timer, error) for timer, _ in folded.done]
-                folded.done.clear()
+                folded = Folded(failed=[(timer, error) for timer in timers])
             await self._finish(connection, [timer for timer, _ in folded.done], "done")
             for timer, failure in folded.failed:
                 await self._postpone(connection, timer, type(failure).__name__, context)
@@ -204,7 +203,14 @@ class Timers:
             for timer in timers:
                 handler = self.handlers[timer.kind]
                 assert isinstance(handler, OutsideCall)  # noqa: S101 - _outside holds no other
-                request = await handler.prepare(Reader(connection), timer, context)
+                try:
+                    async with connection.transaction():
+                        request = await handler.prepare(Reader(connection), timer, context)
+                except TRANSIENT:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one call's bug must not stop the others
+                    await self._postpone(connection, timer, type(error).__name__, context)
+                    continue
                 if request is None:
                     await self._finish(connection, [timer], "cancelled")
                 else:
@@ -235,13 +241,22 @@ class Timers:
             # Whoever settled the lease meanwhile has the last word.
             if not await connection.fetchval("select 1 from timer where id = $1 and status = 'sending' for update", timer.id):
                 return
-            if error is None:
-                changes.append(handler.done(timer, request, outcome, context))
+            if error is not None:
+                await self._postpone(connection, timer, type(error).__name__, context)
+                return
+            status = "done"
+            try:
+                async with connection.transaction():
+                    changes = [handler.done(timer, request, outcome, context)]
+                    await self.unit_of_work.write(connection, changes, context)
+            except TRANSIENT:
+                raise
+            except Exception as failure:  # noqa: BLE001 - the call was made, only its record failed: a human must look
+                _log.error("call-not-recorded", kind=timer.kind, error_class=type(failure).__name__)
+                status, changes = "uncertain", [handler.uncertain(timer, context)]
                 await self.unit_of_work.write(connection, changes, context)
-                await self._finish(connection, [timer], "done")
-                self._observe(timer, "done", context)
-            else:
-                await self._postpone(connection, timer, type(error).__name__, context, attempts=timer.attempts + 1)
+            await self._finish(connection, [timer], status)
+            self._observe(timer, status, context)
         self.unit_of_work.wake.after(changes)
 
     async def settle_leases(self) -> int:
@@ -277,11 +292,9 @@ class Timers:
                 status,
             )
 
-    async def _postpone(
-        self, connection: Connection, timer: Timer, error_class: str, context: Context, *, attempts: int | None = None
-    ) -> None:
+    async def _postpone(self, connection: Connection, timer: Timer, error_class: str, context: Context) -> None:
         """A failed attempt: try later, and in the end tell a human."""
-        attempts = timer.attempts + 1 if attempts is None else attempts
+        attempts = timer.attempts + 1
         _log.warning("timer-failed", kind=timer.kind, error_class=error_class, attempt=attempts)
         self._observe(timer, "failed", context)
         if attempts >= _GIVE_UP:
