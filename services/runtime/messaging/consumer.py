@@ -137,7 +137,9 @@ class Consumer:
         started = time.perf_counter()
         try:
             await self._transaction(records)
-        except (*LOST, asyncpg.LockNotAvailableError):  # the partition's other owner is still at it
+        except LOST:
+            raise
+        except asyncpg.LockNotAvailableError:  # the partition's other owner is still at it
             raise
         except Exception as error:  # noqa: BLE001 - one bad record must not stop the rest: each is tried alone
             _log.warning("consumer-batch-split", consumer=self.subscription.consumer, error_class=type(error).__name__)
