@@ -33,7 +33,11 @@ __all__ = [
 
 
 class SettingsError(Exception):
-    """One or more settings are missing or wrong. The text names each variable and rule, never a value."""
+    """One or more settings are missing or wrong. Each problem names its variable and rule, never a value."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class Environment(StrEnum):
@@ -225,7 +229,7 @@ def load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        raise SettingsError("; ".join(_problems(kind, error))) from None
+        raise SettingsError(*_problems(kind, error)) from None
 
 
 def load_service() -> ServiceSettings:
@@ -237,9 +241,9 @@ def load_service() -> ServiceSettings:
         try:
             sections[name] = load(kind)
         except SettingsError as error:
-            problems.append(str(error))
+            problems += error.problems
     if problems:
-        raise SettingsError("; ".join(problems))
+        raise SettingsError(*problems)
     return ServiceSettings(**sections)  # type: ignore[arg-type]
 
 

@@ -149,7 +149,7 @@ class NotParked(LookupError):
     """There is no parked event with that id."""
 
 
-async def retry(connection: Connection, parked_ids: Sequence[int], *, by: str) -> int:
+async def retry(connection: Connection, parked_ids: Sequence[int], *, by: str, reason: str = "") -> int:
     """Try some parked events again at once, dead ones too. Returns how many there were."""
     async with connection.transaction():
         rows = await connection.fetch(
@@ -158,7 +158,7 @@ async def retry(connection: Connection, parked_ids: Sequence[int], *, by: str) -
             list(parked_ids),
         )
         await _audit(
-            connection, [(by, "parked.retry", f"{row['consumer']} {row['source']} {row['sequence']}", "") for row in rows]
+            connection, [(by, "parked.retry", f"{row['consumer']} {row['source']} {row['sequence']}", reason) for row in rows]
         )
     return len(rows)
 

@@ -74,6 +74,7 @@ async def migrate(
     *,
     passwords: Mapping[str, str] | None = None,
     phase: Literal["pre", "post", "all"] = "all",
+    by: str = "deployment",
 ) -> list[str]:
     """Bring every schema up to date and grant each role exactly what it needs.
 
@@ -82,6 +83,7 @@ async def migrate(
         services: whose schemas.
         passwords: password per role name; a role not named keeps the one it has.
         phase: ``pre`` before the new code starts, ``post`` when the old code is gone.
+        by: who does it, for the audit row that each migration leaves in its schema.
 
     Returns:
         ``schema/file`` of each migration that was applied.
@@ -99,10 +101,10 @@ async def migrate(
         await connection.execute(f'revoke all on database "{database}" from public')
         await connection.execute("revoke all on schema public from public")
         shared = files_in("kernel", _HERE / "shared")
-        applied += await _apply(connection, "runtime", shared, phase)
+        applied += await _apply(connection, "runtime", shared, phase, by)
         for service in services:
             await _ensure_role(connection, service, database, (passwords or {}).get(service.role))
-            applied += await _apply(connection, service.schema, migrations_of(service), phase)
+            applied += await _apply(connection, service.schema, migrations_of(service), phase, by)
             await _grant(connection, service)
     finally:
         await connection.close()
@@ -126,7 +128,7 @@ async def pending(connection: "asyncpg.Connection[asyncpg.Record]", service: Ser
 
 
 async def _apply(
-    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, migrations: Iterable[Migration], phase: str
+    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, migrations: Iterable[Migration], phase: str, by: str
 ) -> list[str]:
     if not _IDENTIFIER.match(schema):
         raise MigrationError(f"not a schema name: {schema}")
@@ -148,6 +150,8 @@ async def _apply(
                 raise MigrationError(f"{schema}/{migration.name} was changed after it was applied")
             continue
         if phase not in ("all", migration.phase):
+            if phase == "post":
+                raise MigrationError(f"{schema}/{migration.name} is not applied: migrate with phase pre first")
             continue
         async with connection.transaction():
             await connection.execute(f"set local search_path = {schema}")
@@ -157,6 +161,10 @@ async def _apply(
                 migration.origin,
                 migration.name,
                 migration.checksum,
+            )
+            # The first file of each schema makes this table.
+            await connection.execute(
+                f"insert into {schema}.audit (actor, action, target) values ($1, 'schema.migrate', $2)", by, migration.name
             )
         applied.append(f"{schema}/{migration.name}")
     return applied

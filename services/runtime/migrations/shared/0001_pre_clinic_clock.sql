@@ -13,3 +13,13 @@ create function clinic_now() returns timestamptz
     language sql stable security definer set search_path = runtime, pg_temp
     as $$ select clock_timestamp() + shift from clinic_clock $$;
 revoke all on function clinic_now() from public;
+
+-- What people did to the deployment as a whole, and to no single service: moved the clock, made topics, migrated this schema.
+create table audit (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    actor text not null,
+    action text not null,
+    target text not null,
+    reason text not null default ''
+);
