@@ -80,6 +80,8 @@ class _SecretFiles(EnvSettingsSource):
                 found[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
             except OSError as error:
                 raise SettingsError(f"{variable}_FILE cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise SettingsError(f"{variable}_FILE is not UTF-8 text") from None
         return found
 
 
