@@ -174,10 +174,8 @@ def down(home: Home) -> None:
     if supervisor is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             supervisor.terminate()
-            try:
-                supervisor.wait(_DOWN_S)
-            except psutil.TimeoutExpired:
-                raise StackError(f"the supervisor (process {record.pid}) has not ended after {_DOWN_S:.0f} s") from None
+        if not record.supervisor.wait_gone(_DOWN_S):
+            raise StackError(f"the supervisor (process {record.pid}) has not ended after {_DOWN_S:.0f} s")
     # The supervisor may have been killed, now or long ago: what it started is then still there.
     if home.read() is not None:
         with home.lock():
@@ -251,6 +249,8 @@ def _log_of(home: Home, service: str) -> Path:
 # --- what people see ---
 
 _console = Console(highlight=False)
+if not _console.is_terminal:
+    _console.width = 200  # whoever reads a file or a pipe wants whole lines
 
 
 def _say(text: str) -> None:

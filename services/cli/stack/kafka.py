@@ -390,7 +390,7 @@ class KafkaBroker:
     async def _not_yet(self) -> str:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
         try:
-            await admin.start()  # type: ignore[no-untyped-call]
+            await admin.start()  # type: ignore[no-untyped-call, unused-ignore]
             if len((await admin.describe_cluster())["brokers"]) < self._brokers:
                 return "not all brokers of the cluster are there"
             await admin.find_coordinator("telemed-readiness")
@@ -400,7 +400,7 @@ class KafkaBroker:
         except (KafkaError, OSError, TimeoutError) as error:
             return f"{type(error).__name__} {error}"
         finally:
-            await admin.close()  # type: ignore[no-untyped-call]
+            await admin.close()  # type: ignore[no-untyped-call, unused-ignore]
         return ""
 
     async def stop(self, *, timeout_s: float = 20.0) -> None:

@@ -17,13 +17,13 @@ _LOWEST, _HIGHEST = 20_000, 32_000
 
 def free_ports(count: int) -> list[int]:
     """Different ports that nobody listens on right now."""
-    found: set[int] = set()
+    found: list[int] = []
     for _ in range(100 * count):
         if len(found) == count:
-            return list(found)
+            return found
         port = _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)
-        if _bindable(port):
-            found.add(port)
+        if port not in found and _bindable(port):
+            found.append(port)
     raise StackError(f"no free port between {_LOWEST} and {_HIGHEST}")
 
 

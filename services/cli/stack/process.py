@@ -52,6 +52,15 @@ class Identity:
             pass
         return None
 
+    def wait_gone(self, timeout_s: float) -> bool:
+        """Wait until it has ended, whether or not its parent has taken note; False if it still runs after that time."""
+        deadline = time.monotonic() + timeout_s
+        while self.process() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
 
 class Child:
     """A process that we started: in its own session, so that Ctrl-C reaches only us and we end it in order."""
@@ -155,11 +164,9 @@ def end_processes(processes: Sequence[tuple[Identity, signal.Signals]], *, timeo
         found += 1
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(ends_by)
-            try:
-                process.wait(timeout_s)
-            except psutil.TimeoutExpired:
+            if not identity.wait_gone(timeout_s):
                 process.kill()
-                process.wait(timeout_s)
+                identity.wait_gone(timeout_s)
     return found
 
 

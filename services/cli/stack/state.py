@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class Home:
         self.logs = self.folder / "logs"
         self._lock = self.folder / "lock"
         self._record = self.folder / "running.json"
+        self._writing = threading.Lock()
 
     def secret(self, name: str) -> Path:
         """A file with a random secret, made at first use, readable by its owner only."""
@@ -126,10 +128,11 @@ class Home:
         return Record(**found, parts=parts)
 
     def write(self, record: Record) -> None:
-        """Replace the record as a whole."""
-        partial = self._record.with_suffix(".new")
-        partial.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-        partial.replace(self._record)
+        """Replace the record as a whole; may be called from several threads."""
+        with self._writing:
+            partial = self._record.with_suffix(".new")
+            partial.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+            partial.replace(self._record)
 
     def forget(self) -> None:
         """Nothing runs here any more."""

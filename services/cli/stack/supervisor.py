@@ -20,6 +20,7 @@ from services.cli.stack.ports import HOST, require_free
 from services.cli.stack.process import Born, Identity
 from services.cli.stack.settings import StackSettings
 from services.cli.stack.state import Home, PartRecord, Record
+from services.runtime.messaging import topics
 from services.runtime.migrations import MigrationError, migrate
 from services.runtime.service import Service
 from services.runtime.settings import DatabaseSettings, KafkaSettings, load
@@ -156,10 +157,9 @@ class Supervisor:
         except (OSError, TimeoutError, asyncpg.PostgresError, MigrationError) as error:
             raise StackError(f"the database cannot be migrated: {type(error).__name__}: {error}") from None
         try:
-            if self._services:
-                from services.runtime.messaging import topics  # type: ignore[attr-defined, unused-ignore]
-
-                await topics.ensure(kafka, self._services)
+            await topics.ensure(kafka, self._services)
+        except topics.TopicsDiffer as error:
+            raise StackError(f"the topics at {kafka.bootstrap} differ: {error}") from None
         except (OSError, TimeoutError, KafkaError) as error:
             raise StackError(f"the topics cannot be made at {kafka.bootstrap}: {type(error).__name__}") from None
         self._phase("starting the services")
