@@ -1,0 +1,1 @@
+"""The edge every request enters by: routes declared once, identity, limits, problems, audit."""
