@@ -90,13 +90,13 @@ class DatabaseSettings(_Settings):
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_DATABASE_")
 
-    url: SecretStr
-    password: SecretStr | None = None
-    http_connections: int = Field(default=8, ge=1)
-    consumer_connections: int = Field(default=4, ge=1)
-    timer_connections: int = Field(default=3, ge=1)
-    acquire_timeout_s: float = Field(default=1.0, gt=0)
-    command_timeout_s: float = Field(default=10.0, gt=0)
+    url: SecretStr = Field(description="`postgresql://role@host:port/database`")
+    password: SecretStr | None = Field(default=None, description="of that role, when it does not stand in the URL")
+    http_connections: int = Field(default=8, ge=1, description="pool of the routes")
+    consumer_connections: int = Field(default=4, ge=1, description="pool of consumers and parked events")
+    timer_connections: int = Field(default=3, ge=1, description="pool of timers, pages and gauges")
+    acquire_timeout_s: float = Field(default=1.0, gt=0, description="wait for a connection, then 503")
+    command_timeout_s: float = Field(default=10.0, gt=0, description="longest statement")
 
     def dsn(self, *, user: str | None = None, password: str | None = None) -> str:
         """The connection URL with its password; with ``user``, the same server and database as another role."""
@@ -120,20 +120,28 @@ class KafkaSettings(_Settings):
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_KAFKA_")
 
-    bootstrap: str
-    security_protocol: str = Field(default="PLAINTEXT", pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$")
-    sasl_mechanism: str | None = Field(default=None, pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$")
-    username: str | None = None
-    password: SecretStr | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    topic_prefix: str = Field(default="telemed", pattern="^[a-z0-9][a-z0-9-]*$")
-    partitions: int = Field(default=12, ge=1, le=1000)
-    replication: int = Field(default=1, ge=1)
-    min_insync_replicas: int = Field(default=1, ge=1)
-    retention_days: int = Field(default=30, ge=1)
-    session_timeout_s: float = Field(default=10.0, gt=0)
+    bootstrap: str = Field(description="`host:port`, several separated by commas")
+    security_protocol: str = Field(
+        default="PLAINTEXT",
+        pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$",
+        description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`",
+    )
+    sasl_mechanism: str | None = Field(
+        default=None,
+        pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$",
+        description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`",
+    )
+    username: str | None = Field(default=None, description="SASL")
+    password: SecretStr | None = Field(default=None, description="SASL")
+    ca_file: Path | None = Field(default=None, description="authority that signs the brokers; the system's when unset")
+    cert_file: Path | None = Field(default=None, description="our client certificate")
+    key_file: Path | None = Field(default=None, description="its key")
+    topic_prefix: str = Field(default="telemed", pattern="^[a-z0-9][a-z0-9-]*$", description="first word of every topic")
+    partitions: int = Field(default=12, ge=1, le=1000, description="of every topic; never changed afterwards")
+    replication: int = Field(default=1, ge=1, description="copies of a new topic; 3 in production")
+    min_insync_replicas: int = Field(default=1, ge=1, description="copies that acknowledge a write; 2 in production")
+    retention_days: int = Field(default=30, ge=1, description="of a new topic")
+    session_timeout_s: float = Field(default=10.0, gt=0, description="a consumer silent for so long is replaced")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -151,11 +159,11 @@ class SmtpSettings(_Settings):
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_SMTP_")
 
-    url: str
-    password: SecretStr | None = None
-    sender: str = "telemed@localhost"
+    url: str = Field(description="`smtp://user@host:port` or `smtps://`")
+    password: SecretStr | None = Field(default=None, description="of that user")
+    sender: str = Field(default="telemed@localhost", description="the From address")
     operator: str = Field(default="operator@localhost", description="paged when nobody is on call for a role")
-    timeout_s: float = Field(default=10.0, gt=0)
+    timeout_s: float = Field(default=10.0, gt=0, description="of one message")
 
 
 class HttpSettings(_Settings):
@@ -163,8 +171,8 @@ class HttpSettings(_Settings):
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_HTTP_")
 
-    host: str = "127.0.0.1"
-    port: int = Field(ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", description="address to listen at")
+    port: int = Field(ge=0, le=65535, description="port to listen at; 0 takes a free one")
 
 
 class MessagingSettings(_Settings):
@@ -173,22 +181,22 @@ class MessagingSettings(_Settings):
     model_config = SettingsConfigDict(env_prefix="TELEMED_MESSAGING_")
 
     relay_interval_ms: float = Field(default=10.0, gt=0, description="at most one relay run per this time")
-    relay_batch: int = Field(default=1000, ge=1)
+    relay_batch: int = Field(default=1000, ge=1, description="events of one lane in one relay run")
     poll_s: float = Field(default=1.0, gt=0, description="a poll is the truth; wake-ups are only hints")
     send_timeout_s: float = Field(default=15.0, gt=0, description="three brokers stall 8-12 s when one dies")
-    heartbeat_s: float = Field(default=5.0, gt=0)
+    heartbeat_s: float = Field(default=5.0, gt=0, description="how often an emptied lane says so on its partition")
     stale_after_s: float = Field(default=60.0, gt=0, description="facts older than this hold a gate")
-    offset_commit_s: float = Field(default=0.5, gt=0)
-    poll_records: int = Field(default=2000, ge=1)
-    gap_alarm_s: float = Field(default=30.0, gt=0)
+    offset_commit_s: float = Field(default=0.5, gt=0, description="offsets are a hint: committed at most this often")
+    poll_records: int = Field(default=2000, ge=1, description="records of one poll")
+    gap_alarm_s: float = Field(default=30.0, gt=0, description="a gap older than this pages")
     watchdog_s: float = Field(default=30.0, gt=0, description="lag without progress for this long rebuilds the consumer")
-    park_first_retry_s: float = Field(default=5.0, gt=0)
-    park_max_retry_s: float = Field(default=3600.0, gt=0)
-    park_attempts: int = Field(default=12, ge=1)
-    lease_s: float = Field(default=60.0, gt=0)
-    timer_batch: int = Field(default=100, ge=1)
-    loop_stall_ms: float = Field(default=250.0, gt=0)
-    drain_s: float = Field(default=10.0, gt=0)
+    park_first_retry_s: float = Field(default=5.0, gt=0, description="of a parked event; then four times longer each time")
+    park_max_retry_s: float = Field(default=3600.0, gt=0, description="longest wait between two tries")
+    park_attempts: int = Field(default=12, ge=1, description="then the event is dead: announced, and a human is paged")
+    lease_s: float = Field(default=60.0, gt=0, description="how long an outside call may stay unanswered for")
+    timer_batch: int = Field(default=100, ge=1, description="timers of one transaction")
+    loop_stall_ms: float = Field(default=250.0, gt=0, description="an event loop later than this alarms")
+    drain_s: float = Field(default=10.0, gt=0, description="after SIGTERM; then the process ends anyway")
 
 
 class ProcessSettings(_Settings):
@@ -196,9 +204,9 @@ class ProcessSettings(_Settings):
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_")
 
-    env: Environment = Environment.PRODUCTION
-    failpoints: str = ""
-    failpoint_log: Path | None = None
+    env: Environment = Field(default=Environment.PRODUCTION, description="only the local stack sets `local`")
+    failpoints: str = Field(default="", description="faults to inject, for tests; refused in production")
+    failpoint_log: Path | None = Field(default=None, description="where a failpoint that fired is written down")
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> Self:

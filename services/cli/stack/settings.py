@@ -11,10 +11,10 @@ class StackSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_STACK_", frozen=True, extra="ignore")
 
-    postgres_port: int = Field(default=15432, ge=1, le=65535)
-    kafka_port: int = Field(default=19092, ge=1, le=65535)
-    kafka_controller_port: int = Field(default=19093, ge=1, le=65535)
-    smtp_port: int = Field(default=11025, ge=1, le=65535)
+    postgres_port: int = Field(default=15432, ge=1, le=65535, description="PostgreSQL")
+    kafka_port: int = Field(default=19092, ge=1, le=65535, description="Apache Kafka")
+    kafka_controller_port: int = Field(default=19093, ge=1, le=65535, description="its controller")
+    smtp_port: int = Field(default=11025, ge=1, le=65535, description="the mail server")
     mail_port: int = Field(default=18025, ge=1, le=65535, description="page that shows the mail")
     port_offset: int = Field(default=0, ge=0, le=20000, description="added to every port, for a second stack")
     min_memory_mb: int = Field(default=700, ge=0, description="refuse to start with less available memory")

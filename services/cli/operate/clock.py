@@ -1,0 +1,198 @@
+"""Moving the clinic clock: from due instant to due instant, and only while no service has earlier work left.
+
+That keeps the order a real day would have: what is due at nine has all its effects, in every service, before it is ten.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.runtime.database import Connection
+from services.runtime.messaging.inbox import Subscription
+from services.runtime.service import Service
+
+__all__ = ["Clock", "NotQuiet", "Standing", "Target", "advance", "show", "standing"]
+
+
+class NotQuiet(Exception):
+    """The services did not finish their earlier work in time; the text says what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What ``telemed clock show`` tells."""
+
+    clinic: datetime
+    real: datetime
+    ahead: timedelta
+    moved_by: str
+    moved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One moment of the whole deployment, read in one snapshot.
+
+    Attributes:
+        now: the clinic clock.
+        unfinished: what is not done yet of the work up to now, one line each.
+        next_due: the next instant at which a timer of any service is due.
+    """
+
+    now: datetime
+    unfinished: tuple[str, ...]
+    next_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to: exactly one of a length, an instant, or the next due instant (neither given)."""
+
+    by: timedelta | None = None
+    to: datetime | None = None
+
+    def instant(self, standing: Standing) -> datetime:
+        """The instant, seen from a moment at which everything is done.
+
+        Raises:
+            ValueError: it lies in the past, or nothing is due.
+        """
+        if self.by is None and self.to is None:
+            if standing.next_due is None:
+                raise ValueError("no timer is waiting in any service")
+            return standing.next_due
+        wanted = self.to if self.to is not None else standing.now + (self.by or timedelta())
+        if wanted <= standing.now:
+            raise ValueError(f"the clinic clock is at {standing.now.isoformat()} and only goes forward")
+        return wanted
+
+
+async def show(connection: Connection) -> Clock:
+    """Read the clocks, as the owner."""
+    row = await connection.fetchrow(
+        "select runtime.clinic_now() as clinic, clock_timestamp() as real, shift, moved_by, moved_at from runtime.clinic_clock"
+    )
+    if row is None:
+        raise LookupError("the clinic clock has no row")
+    return Clock(row["clinic"], row["real"], row["shift"], row["moved_by"], row["moved_at"])
+
+
+async def advance(
+    connection: Connection,
+    services: Sequence[Service],
+    prefix: str,
+    target: Target,
+    *,
+    by: str,
+    reason: str = "",
+    wait_s: float = 60.0,
+) -> list[datetime]:
+    """Move the clock to the target in steps, waiting for quiet before each and after the last. Returns the instants.
+
+    Args:
+        connection: as the owner of the database.
+        by: a named person; each step leaves a row in ``runtime.audit``.
+        wait_s: how long the services may take to finish one step's work.
+
+    Raises:
+        NotQuiet: they took longer; the clock stays at the last step that was made.
+        ValueError: see ``Target.instant``, or another move is under way.
+    """
+    if not await connection.fetchval("select pg_try_advisory_lock(hashtext('telemed.clinic-clock'))"):
+        raise ValueError("someone else is moving the clinic clock")
+    try:
+        now = await _quiet(connection, services, prefix, wait_s)
+        end = target.instant(now)
+        steps: list[datetime] = []
+        while now.now < end:
+            step = min(end, now.next_due or end)
+            await _move(connection, step, by, reason)
+            steps.append(step)
+            now = await _quiet(connection, services, prefix, wait_s)
+        return steps
+    finally:
+        await connection.execute("select pg_advisory_unlock(hashtext('telemed.clinic-clock'))")
+
+
+async def _move(connection: Connection, to: datetime, by: str, reason: str) -> None:
+    async with connection.transaction():
+        await connection.execute(
+            """update runtime.clinic_clock set moved_by = $2, moved_at = clock_timestamp(),
+                      shift = greatest(shift, $1::timestamptz - clock_timestamp())""",
+            to,
+            by,
+        )
+        await connection.execute(
+            "insert into runtime.audit (actor, action, target, reason) values ($1, 'clock.advance', $2, $3)",
+            by,
+            to.isoformat(),
+            reason,
+        )
+
+
+async def _quiet(connection: Connection, services: Sequence[Service], prefix: str, wait_s: float) -> Standing:
+    deadline = time.monotonic() + wait_s
+    while True:
+        found = await standing(connection, services, prefix)
+        if not found.unfinished:
+            return found
+        if time.monotonic() > deadline:
+            raise NotQuiet(f"not done after {wait_s:g} s, the clock stays: {'; '.join(found.unfinished)}")
+        await asyncio.sleep(0.05)
+
+
+async def standing(connection: Connection, services: Sequence[Service], prefix: str) -> Standing:
+    """How far everybody is. One snapshot: whatever is under way shows as not done in it."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        now: datetime = await connection.fetchval("select runtime.clinic_now()")
+        unfinished: list[str] = []
+        due: list[datetime] = []
+        for service in services:
+            unfinished += await _own_work(connection, service, now)
+            for subscription in service.subscriptions:
+                unfinished += await _behind(connection, service, subscription, services, prefix)
+            due += [
+                row["due_at"]
+                for row in await connection.fetch(
+                    f"""select due_at from {service.schema}.timer where status = 'waiting' and due_at > $1
+                        order by due_at, id limit 1""",
+                    now,
+                )
+            ]
+        return Standing(now, tuple(unfinished), min(due, default=None))
+
+
+async def _own_work(connection: Connection, service: Service, now: datetime) -> list[str]:
+    schema = service.schema
+    row = await connection.fetchrow(
+        f"""select (select count(*) from {schema}.outbox_pending) as "events not published",
+                   (select count(*) from {schema}.timer where status = 'waiting' and due_at <= $1) as "timers due",
+                   (select count(*) from {schema}.timer where status = 'sending') as "calls under way",
+                   (select count(*) from {schema}.parked where status = 'waiting' and next_at <= clock_timestamp())
+                       as "parked events about to be tried" """,
+        now,
+    )
+    return [f"{service.name}: {count} {what}" for what, count in (row or {}).items() if count]
+
+
+async def _behind(
+    connection: Connection, service: Service, subscription: Subscription, services: Sequence[Service], prefix: str
+) -> list[str]:
+    """Sources whose last event this consumer has neither applied nor set aside."""
+    kinds = [service.registry.get(name) for name in subscription.handlers]
+    topics = sorted({kind.topic(prefix) for kind in kinds if kind is not None})
+    count = 0
+    for owner in services:
+        count += await connection.fetchval(
+            f"""select count(*) from {owner.schema}.stream s
+                join {owner.schema}.outbox o on o.source = s.source and o.sequence = s.sequence
+                left join {service.schema}.consumer_cursor c on c.consumer = $1 and c.source = s.source
+                where o.topic = any($2) and (c.source is null or (c.epoch, c.sequence) < (s.epoch, s.sequence))
+                  and not exists (select 1 from {service.schema}.parked p
+                                  where p.consumer = $1 and p.source = s.source and p.event_id = s.last_event_id)""",
+            subscription.consumer,
+            topics,
+        )
+    return [f"{subscription.consumer}: {count} sources not read to their end"] if count else []
