@@ -5,6 +5,7 @@ that a consumer needs before it parses a body are mirrored as ``ce_*`` headers, 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
@@ -142,33 +143,51 @@ def attributes_of(value: bytes | None, headers: Headers) -> Attributes:
     found = dict(headers)
     try:
         if "ce_id" in found:
-            return Attributes(
-                id=UUID(found["ce_id"].decode("ascii")),
-                type=found["ce_type"].decode(),
-                source=found["ce_source"].decode(),
-                epoch=int(found["ce_epoch"]),
-                sequence=int(found["ce_sequence"]),
-                partitionkey=found["ce_partitionkey"].decode(),
+            return _checked(
+                found["ce_id"].decode("ascii"),
+                found["ce_type"].decode(),
+                found["ce_source"].decode(),
+                found["ce_epoch"].decode("ascii"),
+                found["ce_sequence"].decode("ascii"),
+                found["ce_partitionkey"].decode(),
             )
     except (KeyError, ValueError):
         raise Undecodable("bad-attribute") from None
     try:
-        body = json.loads(value)
-    except ValueError:
+        body = json.loads(value.decode())  # given bytes, it would guess UTF-16 too
+    except (ValueError, RecursionError):
         raise Undecodable("not-json") from None
     if not isinstance(body, dict) or body.get("specversion") != "1.0":
         raise Undecodable("not-cloudevents")
     try:
-        return Attributes(
-            id=UUID(body["id"]),
-            type=str(body["type"]),
-            source=str(body["source"]),
-            epoch=int(body["epoch"]),
-            sequence=int(body["sequence"]),
-            partitionkey=str(body["partitionkey"]),
+        return _checked(
+            body["id"], body["type"], body["source"], str(body["epoch"]), str(body["sequence"]), body["partitionkey"]
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         raise Undecodable("bad-attribute") from None
+
+
+_SOURCE = re.compile(r"/[A-Za-z0-9/_.:-]{1,199}")
+_DIGITS = re.compile("[0-9]{1,10}")
+
+
+def _checked(id: str, type: str, source: str, epoch: str, sequence: str, partitionkey: str) -> Attributes:
+    """The limits of ``Envelope``, for records whose body is never parsed: a value that the database refuses to store (a NUL,
+    a number too large) would stop the consumer that tries to set the record aside."""
+    sound = (
+        _SOURCE.fullmatch(source)
+        and 1 <= len(type) <= 200
+        and type.isprintable()
+        and 1 <= len(partitionkey) <= 100
+        and partitionkey.isprintable()
+        and _DIGITS.fullmatch(epoch)
+        and 1 <= int(epoch) <= 2_147_483_647
+        and _DIGITS.fullmatch(sequence)
+        and int(sequence) >= 1
+    )
+    if not sound:
+        raise ValueError
+    return Attributes(UUID(id), type, source, int(epoch), int(sequence), partitionkey)
 
 
 def decode(kind: type[Envelope[D]], value: bytes | None, headers: Headers) -> Envelope[D]:
@@ -205,4 +224,9 @@ def _structured(value: bytes, headers: dict[str, bytes]) -> bytes:
         attributes["traceparent"] = headers["traceparent"].decode("ascii", "replace")
     if str(attributes.get("epoch", "")).isdigit():
         attributes["epoch"] = int(str(attributes["epoch"]))
+    try:
+        # Exactly one document: anything after it would become attributes of ours.
+        json.loads(value.decode())
+    except (ValueError, RecursionError):
+        raise Undecodable("not-json") from None
     return json.dumps(attributes).encode()[:-1] + b',"data":' + value + b"}"

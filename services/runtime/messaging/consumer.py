@@ -16,6 +16,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from schemas.envelope import Headers
 from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Database, Unavailable
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -115,7 +116,7 @@ class Consumer:
             self.settings.poll_s + 10,
         )
         records = [
-            Incoming(r.topic, r.partition, r.offset, r.key, r.value, r.headers, r.timestamp / 1000)
+            Incoming(r.topic, r.partition, r.offset, r.key, r.value, _present(r.headers), r.timestamp / 1000)
             for batch in fetched.values()
             for r in batch
         ]
@@ -246,3 +247,8 @@ class Consumer:
                 list(topics),
             )
         return int(ended) >= len(topics) * self.kafka.partitions
+
+
+def _present(headers: Headers) -> Headers:
+    """Kafka allows a header without a value (None to aiokafka); for us that is an empty one."""
+    return [(name, value or b"") for name, value in headers] if None in [value for _, value in headers] else headers

@@ -370,7 +370,8 @@ class Inbox:
             record.partition,
             record.offset,
             record.key,
-            [[name, value.hex()] for name, value in record.headers],
+            # A NUL in a name of somebody else's header: jsonb cannot hold it, and nobody reads such a header.
+            [[name.replace("\0", "\ufffd"), value.hex()] for name, value in record.headers],
             record.value,
             park.reason,
             park.error_class,
