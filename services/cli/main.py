@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from services.cli.catalogue import load_services
+from services.cli.operate import commands
 from services.cli.stack.errors import StackError
 from services.cli.stack.jars import Report
 from services.cli.stack.kafka import default_cache, prepare
@@ -170,12 +170,8 @@ def down(home: Home) -> None:
     if record is None:
         click.echo("nothing runs here")
         return
-    supervisor = record.supervisor.process()
-    if supervisor is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            supervisor.terminate()
-        if not record.supervisor.wait_gone(_DOWN_S):
-            raise StackError(f"the supervisor (process {record.pid}) has not ended after {_DOWN_S:.0f} s")
+    if record.supervisor.send(signal.SIGTERM) and not record.supervisor.wait_gone(_DOWN_S):
+        raise StackError(f"the supervisor (process {record.pid}) has not ended after {_DOWN_S:.0f} s")
     # The supervisor may have been killed, now or long ago: what it started is then still there.
     if home.read() is not None:
         with home.lock():
@@ -305,6 +301,10 @@ def _plain_table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, no_wrap=True)
     return table
+
+
+for _command in commands:
+    cli.add_command(_command)
 
 
 if __name__ == "__main__":
