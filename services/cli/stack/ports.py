@@ -3,8 +3,6 @@
 import secrets
 import socket
 
-import psutil
-
 from services.cli.stack.errors import StackError
 
 __all__ = ["HOST", "free_ports", "is_open", "require_free"]
@@ -56,6 +54,8 @@ def _bindable(port: int) -> bool:
 
 
 def _holder(port: int) -> str:
+    import psutil  # of the local stack only: operators' commands import this module without it
+
     try:
         connections = psutil.net_connections(kind="tcp")
         for connection in connections:

@@ -1,11 +1,11 @@
 """Child processes that outlive an event loop, and how to recognise them later.
 
 ``subprocess.Popen`` and not asyncio's own: those objects belong to one event loop, while servers of a test session are
-used from many.
+used from many. ``psutil`` is imported where it is used: operators' commands import this module also where no local stack is
+installed.
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 __all__ = ["Born", "Child", "Identity", "end_processes", "last_line"]
 
@@ -37,13 +39,17 @@ class Identity:
     @classmethod
     def of(cls, pid: int) -> "Identity | None":
         """The process that has this number now, if there is one."""
+        import psutil
+
         try:
             return cls(pid, psutil.Process(pid).create_time())
         except psutil.NoSuchProcess:
             return None
 
-    def process(self) -> psutil.Process | None:
+    def process(self) -> "psutil.Process | None":
         """The living process, or None when it has ended (also when its number was given to another one since)."""
+        import psutil
+
         try:
             process = psutil.Process(self.pid)
             if process.create_time() == self.created and process.status() != psutil.STATUS_ZOMBIE:
@@ -51,6 +57,18 @@ class Identity:
         except psutil.NoSuchProcess:
             pass
         return None
+
+    def send(self, number: signal.Signals) -> bool:
+        """Send it a signal; False when it has ended before."""
+        import psutil
+
+        process = self.process()
+        try:
+            if process is not None:
+                process.send_signal(number)
+        except psutil.NoSuchProcess:
+            return False
+        return process is not None
 
     def wait_gone(self, timeout_s: float) -> bool:
         """Wait until it has ended, whether or not its parent has taken note; False if it still runs after that time."""
@@ -158,15 +176,12 @@ def end_processes(processes: Sequence[tuple[Identity, signal.Signals]], *, timeo
     """
     found = 0
     for identity, ends_by in processes:
-        process = identity.process()
-        if process is None:
+        if not identity.send(ends_by):
             continue
         found += 1
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(ends_by)
-            if not identity.wait_gone(timeout_s):
-                process.kill()
-                identity.wait_gone(timeout_s)
+        if not identity.wait_gone(timeout_s):
+            identity.send(signal.SIGKILL)
+            identity.wait_gone(timeout_s)
     return found
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
-import psutil
 from aiokafka.errors import KafkaError
 
 from services.cli.stack.errors import StackError
@@ -25,7 +24,7 @@ from services.runtime.migrations import MigrationError, migrate
 from services.runtime.service import Service
 from services.runtime.settings import DatabaseSettings, KafkaSettings, load
 
-__all__ = ["DATABASE", "Supervisor"]
+__all__ = ["DATABASE", "External", "Supervisor"]
 
 DATABASE = "telemed"
 # How to connect as the owner of the database: no business of a service.
@@ -200,6 +199,8 @@ class Supervisor:
 
     def _check(self) -> None:
         """Everything that can be known before anything is started."""
+        import psutil  # of the local stack only: operators' commands import this module without it
+
         settings = self._settings
         available = psutil.virtual_memory().available // 2**20
         if available < settings.min_memory_mb:
