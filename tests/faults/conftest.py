@@ -4,12 +4,21 @@
 stands in the test's name.
 """
 
+import asyncio
 import os
 import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from services.cli.stack.kafka import KafkaBroker, default_cache
+from services.cli.stack.ports import HOST, free_ports
+from tests.support.servers import Servers
 from tests.support.timings import Timings, chosen
+from tests.support.world import World, make_world
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -25,3 +34,51 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def timings() -> Timings:
     """Short or full."""
     return chosen()
+
+
+@dataclass(frozen=True)
+class OwnBroker:
+    """A broker that a fault test may stop, kill, or reach through a proxy.
+
+    Attributes:
+        behind: its second listener, where clients are told to come back through ``proxy``.
+        proxy: port at which a test may listen.
+    """
+
+    broker: KafkaBroker
+    behind: int
+    proxy: int
+
+
+@pytest.fixture(scope="session")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    """One for the fault tests, which take turns in tormenting it."""
+    port, controller, behind, proxy = free_ports(4)
+    properties = {
+        "listeners": f"PLAINTEXT://{HOST}:{port},BEHIND://{HOST}:{behind},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port},BEHIND://{HOST}:{proxy}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        # 6 s by default: each killed consumer would cost every test that long.
+        "group.min.session.timeout.ms": "1000",
+    }
+    folder = tmp_path_factory.mktemp("own-broker")
+    starting = KafkaBroker.start(
+        folder / "kafka", default_cache(), port=port, controller_port=controller, properties=properties
+    )
+    broker = asyncio.run(starting)
+    yield OwnBroker(broker, behind, proxy)
+    asyncio.run(broker.stop())
+
+
+def apart(made: World) -> World:
+    """A world on the own broker: its consumers are missed after 3 s."""
+    made.environment["TELEMED_KAFKA_SESSION_TIMEOUT_S"] = "3"
+    return made
+
+
+@pytest_asyncio.fixture
+async def world_apart(servers: Servers, own_broker: OwnBroker, tmp_path: Path) -> AsyncIterator[World]:
+    """A world on the own broker."""
+    made = apart(await make_world(servers, tmp_path, bootstrap=own_broker.broker.bootstrap))
+    yield made
+    await made.close()

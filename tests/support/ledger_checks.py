@@ -3,6 +3,7 @@
 Called L1 to L8. Everything is judged from outside: rows of the database, records of the topic, answers to clients, logs.
 """
 
+import asyncio
 import base64
 import json
 from collections import Counter, defaultdict
@@ -75,10 +76,15 @@ async def check_ledger(
 
 async def _replies_are_kept(load: Load, process: Process) -> None:
     """L5: every request has an answer by now, and the same key gets the same bytes."""
-    for asked in load.asked.values():
-        first = next(answer for answer in asked.answers if answer.final)
-        again = await load.ask(process, asked)
-        assert again == first, f"L5: {asked.entry} was told {first}, and now {again}"
+    left = iter(list(load.asked.values()))
+
+    async def compare() -> None:
+        for asked in left:
+            first = next(answer for answer in asked.answers if answer.final)
+            again = await load.ask(process, asked)
+            assert again == first, f"L5: {asked.entry} was told {first}, and now {again}"
+
+    await asyncio.gather(*(compare() for _ in range(4)))
 
 
 # --- L6: liveness --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,10 @@ import aiohttp
 from tests.support.waiting import eventually
 from tests.support.world import Process
 
-__all__ = ["Answer", "Asked", "Load"]
+__all__ = ["NO_BROKER", "Answer", "Asked", "Load"]
+
+NO_BROKER = {"TELEMED_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
+"""Environment of a process that takes commands only: nothing listens there, so it neither publishes nor consumes."""
 
 _SETTLED = (201, 413, 422)
 

@@ -25,7 +25,7 @@ class Timings:
     rounds: int
 
 
-SHORT = Timings(broker_down_s=15, stopped_s=8, cut_s=5, transaction_s=4, rounds=4)
+SHORT = Timings(broker_down_s=15, stopped_s=8, cut_s=5, transaction_s=4, rounds=3)
 FULL = Timings(broker_down_s=300, stopped_s=40, cut_s=60, transaction_s=300, rounds=20)
 
 
