@@ -27,10 +27,10 @@ async def replay(connection: Connection, kafka: KafkaSettings, topic: str, *, pe
         per_second: throttle, so that a rebuild does not slow the clinic.
     """
     producer = clients.producer(kafka, "telemed.replay")
-    await producer.start()
     sent, last_id, started = 0, 0, time.monotonic()
     target = replay_topic(topic)
     try:
+        await asyncio.wait_for(producer.start(), 15)
         while rows := await connection.fetch(
             """select id, event_id, type, source, epoch, sequence, key, lane, body, traceparent, recorded_at from outbox
                where id > $1 and topic = $2 order by id limit 500""",
@@ -46,8 +46,9 @@ async def replay(connection: Connection, kafka: KafkaSettings, topic: str, *, pe
             await asyncio.sleep(max(0.0, started + sent / per_second - time.monotonic()))
         for lane in range(kafka.partitions):
             await producer.send_and_wait(target, value=b"{}", partition=lane, headers=[(REPLAY_END_HEADER, b"1")])
+        await asyncio.wait_for(producer.stop(), 15)
     finally:
-        await producer.stop()
+        await clients.end_producer(producer)
     return sent
 
 
