@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
@@ -35,6 +36,8 @@ _REFUSALS = (MigrationError, topics.TopicsDiffer, clock.NotQuiet, LookupError, V
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run an act; whatever refuses it becomes one line and exit code 2."""
+    # The client speaks of a broker that it does not reach; the one line does already.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         return asyncio.run(work)
     except parking.NotParked as error:
