@@ -162,15 +162,18 @@ class Database:
             except LOST:
                 pool.terminate()
 
-    async def connect(self, purpose: str, *, idle_in_transaction_s: float) -> Connection:
+    async def connect(self, purpose: str, *, idle_in_transaction_s: float, **settings: str) -> Connection:
         """A connection of its own, outside the pools.
 
         Args:
             purpose: shown in ``pg_stat_activity``.
             idle_in_transaction_s: after which PostgreSQL ends a session that stands still inside a transaction; without it a
                 stopped process would hold its locks for ever.
+            settings: more settings of the session.
         """
-        connection: Connection = await asyncpg.connect(self._settings.dsn(), **self._options(purpose, idle_in_transaction_s))
+        options = self._options(purpose, idle_in_transaction_s)
+        options["server_settings"] |= settings
+        connection: Connection = await asyncpg.connect(self._settings.dsn(), **options)
         await _init(connection)
         return connection
 
