@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
 
 __all__ = [
     "CONTENT_TYPE",
@@ -35,7 +44,8 @@ Headers = Sequence[tuple[str, bytes]]
 class EventData(BaseModel):
     """Base of every event's data: immutable, and tolerant of fields that a newer minor version has added."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+    # A validation error names the field, never the value: it may end in a log.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 D = TypeVar("D", bound=EventData)
@@ -55,7 +65,21 @@ Sequence10 = Annotated[
     BeforeValidator(_sequence_from_text),
     PlainSerializer(lambda number: f"{number:010d}", when_used="json"),
     Field(ge=1, le=9_999_999_999),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{10}$", "not": {"const": "0000000000"}}),
 ]
+
+Reference = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")]
+"""An opaque id in text: no space, no @, nothing that reads as a sentence."""
+
+_TRACEPARENT = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+
+
+def _or_nothing(value: object) -> object:
+    # W3C Trace Context: a receiver ignores a traceparent it cannot read. Tracing must never stop a fact.
+    return value if isinstance(value, str) and re.fullmatch(_TRACEPARENT, value) else None
+
+
+Traceparent = Annotated[str | None, BeforeValidator(_or_nothing), WithJsonSchema({"type": "string", "pattern": _TRACEPARENT})]
 
 
 class Envelope(BaseModel, Generic[D]):
@@ -64,16 +88,20 @@ class Envelope(BaseModel, Generic[D]):
     Attributes:
         id: time-ordered UUID (v7), increasing along the sequence of one source.
         source: aggregate instance as a path, e.g. ``/ledger/accounts/<uuid>``.
+        type: which fact, with its major version.
         time: when the fact happened, by the clinic clock.
         recordedtime: when it was stored, real time.
+        dataschema: URI of the schema of ``data``; another one means another meaning.
         partitionkey: the patient's opaque id (the aggregate's where there is no patient); also the record key.
         sequence: contiguous from 1 within ``source``.
         epoch: raised after a database restore; see ``cursor.classify``.
         correlationid: the care journey or request this belongs to.
         causationid: the event that caused this one, if any.
+        traceparent: W3C trace context of the command behind it; one that cannot be read is dropped.
+        data: the fact.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
 
     specversion: Literal["1.0"] = "1.0"
     id: UUID
@@ -83,12 +111,12 @@ class Envelope(BaseModel, Generic[D]):
     recordedtime: AwareDatetime
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: str | None = None
-    partitionkey: Annotated[str, Field(min_length=1, max_length=100)]
+    partitionkey: Reference
     sequence: Sequence10
     epoch: Annotated[int, Field(ge=1, le=2_147_483_647)]
-    correlationid: str | None = None
-    causationid: str | None = None
-    traceparent: str | None = None
+    correlationid: Reference | None = None
+    causationid: Reference | None = None
+    traceparent: Traceparent = None
     data: D
 
     def encode(self) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from schemas.dead_letter import SAMPLE as DEAD_LETTER_SAMPLE
 from schemas.dead_letter import DeadLetter
 from schemas.envelope import Envelope, EventData
 
@@ -36,8 +37,9 @@ class EventType:
         data: model of its ``data``.
         owner: the only service that publishes it (snake_case); its topic follows from it.
         data_class: see ``DataClass``.
-        since: date of release (ISO 8601), from which its schema file is frozen.
+        since: date of its first publication (ISO 8601). Once released (``schemas/released``) it changes only additively.
         urgent: when it is parked, or waits behind a parked event, a human is paged at once.
+        sample: made by hand, with every field set; the golden samples and the examples in the documents come from it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class EventType:
     data_class: DataClass
     since: str
     urgent: bool = False
+    sample: EventData | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def envelope(self) -> type[Envelope[EventData]]:
@@ -58,9 +61,14 @@ class EventType:
         return self.name.rpartition(".v")[0]
 
     @property
+    def short(self) -> str:
+        """The type without the common prefix: ``<service>.<fact>.v<major>``."""
+        return self.name.removeprefix(f"{TYPE_PREFIX}.")
+
+    @property
     def dataschema(self) -> str:
-        """URI reference of its exported JSON Schema."""
-        return f"/schemas/json/{self.name.removeprefix(TYPE_PREFIX + '.')}.json"
+        """URI of the schema of its data: absolute, as CloudEvents asks, and of no host."""
+        return f"urn:telemed:schema:{self.short}"
 
     def topic(self, prefix: str) -> str:
         """The one topic on which this type is published."""
@@ -78,15 +86,23 @@ def event_type(
     since: str,
     data_class: DataClass = DataClass.PSEUDONYMOUS_HEALTH,
     urgent: bool = False,
+    sample: EventData | None = None,
 ) -> EventType:
     """Make a registry row for ``org.telemed.<owner>.<fact>.v<major>``."""
-    kind = EventType(f"{TYPE_PREFIX}.{owner}.{fact}.v{major}", data, owner, data_class, since, urgent)
+    kind = EventType(f"{TYPE_PREFIX}.{owner}.{fact}.v{major}", data, owner, data_class, since, urgent, sample)
     if not _TYPE.match(kind.name):
         raise ValueError(f"not an event type name: {kind.name}")
     return kind
 
 
-DEAD_LETTERED = event_type("runtime", "dead-lettered", DeadLetter, since="2026-11-23", data_class=DataClass.OPERATIONAL)
+DEAD_LETTERED = event_type(
+    "runtime",
+    "dead-lettered",
+    DeadLetter,
+    since="2026-11-23",
+    data_class=DataClass.OPERATIONAL,
+    sample=DEAD_LETTER_SAMPLE,
+)
 """Announced by any service whose consumer gave an event up; the event itself stays in that service's database."""
 
 EVENTS: tuple[EventType, ...] = (DEAD_LETTERED,)

@@ -19,7 +19,7 @@ def test_a_row_gives_type_topic_and_schema_their_names() -> None:
     assert row.name == "org.telemed.follow_up.plan-made.v2"
     assert row.fact == "org.telemed.follow_up.plan-made"
     assert row.topic("clinic") == "clinic.follow-up.events"
-    assert row.dataschema == "/schemas/json/follow_up.plan-made.v2.json"
+    assert row.dataschema == "urn:telemed:schema:follow_up.plan-made.v2"
     assert row.envelope.model_fields["data"].annotation is Nothing
 
 
