@@ -148,11 +148,15 @@ def triage(
     prefix: str,
     draining: bool = False,
 ) -> Triage:
-    """Sort a batch, in order. Pure. Cursors are advanced provisionally, as if every ready event succeeded."""
+    """Sort a batch, in order. Pure. Cursors are advanced provisionally, as if every ready event succeeded.
+
+    Args:
+        draining: the records come out of the parking table, and ``positions`` tell of the other ones that are parked.
+    """
     outcome = Triage()
     types = frozenset(handled)
     cursors = {source: position.cursor for source, position in positions.items()}
-    parked_from = {} if draining else {s: p.parked_from for s, p in positions.items() if p.parked_from is not None}
+    parked_from = {s: p.parked_from for s, p in positions.items() if p.parked_from is not None}
     for record, attributes in records:
         if isinstance(attributes, Undecodable):
             outcome.parks.append(_aside(record, "undecodable", attributes.code))
@@ -173,7 +177,8 @@ def triage(
         elif verdict is Verdict.FORK:
             outcome.parks.append(Park(record, attributes, "fork"))
             parked_from[source] = attributes.sequence
-        elif first_parked is not None and attributes.sequence >= first_parked:
+        elif first_parked is not None and attributes.sequence >= first_parked + draining:
+            # Also when it is drained: the cursor alone does not show that an earlier one waits, once an epoch has set it back.
             outcome.parks.append(Park(record, attributes, "behind"))
         elif verdict is Verdict.GAP:
             outcome.parks.append(Park(record, attributes, "gap"))
@@ -238,7 +243,8 @@ class Inbox:
         await self._lock(connection, records)
         context = await read_context(connection)
         known = [(record, _attributes(record)) for record in records if not _is_mark(record)]
-        positions = await self._positions(connection, {known.source for _, known in known if isinstance(known, Attributes)})
+        sources = {known.source for _, known in known if isinstance(known, Attributes)}
+        positions = await self._positions(connection, sources, draining)
         sorted_out = triage(
             known,
             positions,
@@ -310,14 +316,16 @@ class Inbox:
             sorted({zlib.crc32(name.encode()) - 2**31 for name in names}),
         )
 
-    async def _positions(self, connection: Connection, sources: Iterable[str]) -> dict[str, Position]:
+    async def _positions(self, connection: Connection, sources: Iterable[str], draining: int | None) -> dict[str, Position]:
         rows = await connection.fetch(
             """select s.source, c.epoch, c.sequence, c.event_id,
-                      (select min(p.sequence) from parked p where p.consumer = $1 and p.source = s.source) as parked_from
+                      (select min(p.sequence) from parked p
+                       where p.consumer = $1 and p.source = s.source and p.id is distinct from $3::bigint) as parked_from
                from unnest($2::text[]) s (source)
                left join consumer_cursor c on c.consumer = $1 and c.source = s.source""",
             self.subscription.consumer,
             sorted(sources),
+            draining,
         )
         return {
             row["source"]: Position(
