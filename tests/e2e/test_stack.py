@@ -1,5 +1,6 @@
 """`telemed up` as an operator meets it: real processes, real ports, and nothing left afterwards."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -20,8 +21,9 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from services.cli.stack.kafka import default_cache
+from services.cli.stack.kafka import KafkaBroker, default_cache
 from services.cli.stack.ports import HOST, free_ports, is_open
+from services.cli.stack.postgres import PostgresServer
 from services.cli.stack.settings import StackSettings
 from tests.e2e.stack_service.app import SERVICE
 
@@ -163,7 +165,8 @@ class Stack:
             if process.poll() is None:
                 process.terminate()
                 process.wait(60)
-        self.call("down")
+        if self.record():
+            self.call("down")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -316,7 +319,7 @@ def test_detached_second_up_refused_and_fresh(stack: Stack) -> None:
     assert stack.service in detached.stdout
     supervisor = stack.record()["pid"]
 
-    for arguments in (["up"], ["up", "--detach"], ["up", "--fresh"]):
+    for arguments in (["up", "--detach"], ["up", "--fresh"]):
         refused = one_line(stack.call(*arguments))
         assert f"another `telemed up` (process {supervisor})" in refused
         assert str(stack.home) in refused
@@ -409,6 +412,43 @@ def test_a_service_that_does_not_start(stack: Stack) -> None:
     stack.assert_nothing_left()
     error = one_line(stack.call("up", STACK_NOTE_NEVER_READY="1", TELEMED_STACK_START_TIMEOUT_S="3"))
     assert "stack_note is not ready after 3 s" in error
+    stack.assert_nothing_left()
+
+
+def test_servers_of_others_are_used_instead(stack: Stack, tmp_path: Path) -> None:
+    async def start() -> tuple[PostgresServer, KafkaBroker]:
+        return (
+            await PostgresServer.start(tmp_path / "theirs" / "postgres"),
+            await KafkaBroker.start(tmp_path / "theirs" / "kafka", default_cache()),
+        )
+
+    async def stop() -> None:
+        await kafka.stop()
+        await postgres.stop()
+
+    postgres, kafka = asyncio.run(start())
+    try:
+        stack.environment |= {
+            "TELEMED_DATABASE_URL": f"postgresql://postgres@{HOST}:{postgres.port}/postgres",
+            "TELEMED_DATABASE_PASSWORD_FILE": str(tmp_path / "theirs" / "postgres.password"),
+            "TELEMED_KAFKA_BOOTSTRAP": kafka.bootstrap,
+            "TELEMED_SMTP_URL": f"smtp://{HOST}:1",
+        }
+        up = stack.up()
+        assert set(stack.pids()) == {"stack_note"}
+        assert get(stack.service + "/notes", "theirs")["role"] == SERVICE.role
+        told = get(stack.service + "/environment")
+        assert told["smtp"] == f"smtp://{HOST}:1"
+        everything = stack.processes()
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(60) == 0
+        stack.assert_nothing_left(everything)
+        assert postgres.alive
+        assert kafka.alive
+    finally:
+        asyncio.run(stop())
+    error = one_line(stack.call("up"))
+    assert "the database cannot be migrated" in error
     stack.assert_nothing_left()
 
 
