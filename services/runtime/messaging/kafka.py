@@ -5,6 +5,7 @@ never set: its heartbeats cannot fence a twin, and two members with one id were 
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +39,7 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 def producer(kafka: KafkaSettings, client_id: str) -> AIOKafkaProducer:
     """The relay's producer. No linger and no compression: the relay batches by itself and waits for every batch."""
-    return AIOKafkaProducer(
+    made = AIOKafkaProducer(
         **connection_options(kafka),
         client_id=client_id,
         acks="all",
@@ -48,6 +49,10 @@ def producer(kafka: KafkaSettings, client_id: str) -> AIOKafkaProducer:
         max_batch_size=MAX_BATCH_BYTES,
         request_timeout_ms=10_000,
     )
+    # aiokafka never lets an idempotent batch expire, except while a partition has no leader, as for a moment after every
+    # restart of a broker. The batch has its sequence by then, so the hole would end the producer.
+    made._message_accumulator._batch_ttl = math.inf
+    return made
 
 
 async def end_producer(old: AIOKafkaProducer) -> None:
