@@ -60,6 +60,8 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT",
         # 6 s by default: each killed consumer would cost every test that long.
         "group.min.session.timeout.ms": "1000",
+        # How often it looks for producers to forget; only a test that lowers their 24 h ever meets it.
+        "producer.id.expiration.check.interval.ms": "500",
     }
     folder = tmp_path_factory.mktemp("own-broker")
     starting = KafkaBroker.start(
