@@ -120,7 +120,8 @@ class Consumer:
             for batch in fetched.values()
             for r in batch
         ]
-        await self.failpoints.hit("consumer.polled")
+        if records:
+            await self.failpoints.hit("consumer.polled")
         try:
             size = self.subscription.max_events
             for start in range(0, len(records), size):

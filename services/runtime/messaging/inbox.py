@@ -284,7 +284,8 @@ class Inbox:
         if waiting:
             await try_next(connection, self.subscription.consumer, waiting)
         await self._read_marks(connection, [record for record in records if _is_mark(record)])
-        await self.failpoints.hit("consumer.before_commit")
+        if applied or parks:
+            await self.failpoints.hit("consumer.before_commit")
         self._count(folded.done, parks, sorted_out.duplicates, context)
         return changes
 

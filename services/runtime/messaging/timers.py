@@ -153,11 +153,13 @@ class Timers:
             await self._finish(connection, [timer for timer, _ in folded.done], "done")
             for timer, failure in folded.failed:
                 await self._postpone(connection, timer, type(failure).__name__, context)
-            await self.failpoints.hit("timer.before_commit")
+            if timers:
+                await self.failpoints.hit("timer.before_commit")
         self.unit_of_work.wake.after(changes for _, changes in folded.done)
         for timer, _ in folded.done:
             self._observe(timer, "done", context)
-        await self.failpoints.hit("timer.after_commit")
+        if timers:
+            await self.failpoints.hit("timer.after_commit")
         return len(rows)
 
     async def _claim(self, connection: Connection, kinds: Sequence[str], limit: int, context: Context) -> list[Record]:
@@ -222,7 +224,8 @@ class Timers:
                 [timer.id for timer, _ in prepared],
                 self.settings.lease_s,
             )
-        await self.failpoints.hit("call.after_attempt")
+        if prepared:
+            await self.failpoints.hit("call.after_attempt")
         await asyncio.gather(*(self._call(timer, request) for timer, request in prepared))
         return len(rows)
 
