@@ -19,7 +19,7 @@ async def test_rows_1_2_a_service_killed_around_its_commit_has_written_once(worl
         for failpoint, written in (("command.before_commit", 0), ("command.after_commit", 1)):
             nth = load.random.randint(1, 12)
             # Without a broker: its consumers would leave partitions that the heir had to wait for.
-            doomed = await world.spawn(failpoints=f"{failpoint}=kill@{nth}", **NO_BROKER)
+            doomed = await world.spawn(wait=True, failpoints=f"{failpoint}=kill@{nth}", **NO_BROKER)
             for _ in range(nth):
                 asked = load.new()
                 answer = await load.ask(doomed, asked)

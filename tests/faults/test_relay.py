@@ -35,7 +35,7 @@ async def test_rows_4_5_a_relay_killed_between_read_and_mark_loses_nothing_and_r
     twice, takes effect once. The last one dies in its second batch, with the first one marked."""
     world = world_apart
     async with Load(seed) as load:
-        writer = await world.spawn(**NO_BROKER)
+        writer = await world.spawn(wait=True, **NO_BROKER)
         await load.run([writer], 30)
         deaths = [
             ("relay.after_read=kill@1", 0, 30),
@@ -68,7 +68,7 @@ async def test_row_6_relays_killed_at_random_moments_keep_the_order(
     """Row 6: kill -9 of a random relay in the middle of its batches, again and again, while commands come in."""
     world = world_apart
     async with Load(seed) as load:
-        writer = await world.spawn(**NO_BROKER)
+        writer = await world.spawn(wait=True, **NO_BROKER)
         # One row at a time and lane, so that there is always a batch under way and a backlog behind it.
         small = {"TELEMED_MESSAGING_RELAY_BATCH": "1", "TELEMED_MESSAGING_RELAY_INTERVAL_MS": "100"}
         load.start([writer], workers=3, pause_s=0.03)
@@ -101,7 +101,7 @@ async def test_row_9_a_relay_that_stands_still_with_its_lanes_loses_them_and_may
     late is a second copy, its marks are refused."""
     world = world_apart
     async with Load(seed) as load:
-        writer = await world.spawn(**NO_BROKER)
+        writer = await world.spawn(wait=True, **NO_BROKER)
         await load.run([writer], 20)
         zombie = await world.spawn(wait=False, failpoints=f"{failpoint}=stop@1")
         await eventually(lambda: _stopped(zombie), what="it stands still")

@@ -323,7 +323,7 @@ class Simulation:
     def try_next(self, sources: list[str]) -> None:
         for row in self.parked.values():
             cursor = self.cursors.get(row.event.source)
-            near = cursor is not None and row.event.sequence <= cursor.sequence + 1
+            near = cursor is not None and (row.event.sequence <= cursor.sequence + 1 or row.event.epoch < cursor.epoch)
             if row.event.source in sources and near and not row.dead and row.reason in ("gap", "behind"):
                 row.due = True
 

@@ -471,11 +471,14 @@ class Inbox:
 
 
 async def try_next(connection: Connection, consumer: str, sources: Sequence[str]) -> None:
-    """What waited for an event that is there by now may be tried; in that event's transaction, so no crash can forget it."""
+    """What waited for an event that is there by now may be tried; in that event's transaction, so no crash can forget it.
+
+    What is of a history that its owner has lost (an older epoch) will never be due: it is tried to be dropped.
+    """
     await connection.execute(
         """update parked p set next_at = clock_timestamp() from consumer_cursor c
            where p.consumer = $1 and p.source = any($2) and c.consumer = p.consumer and c.source = p.source
-             and p.sequence <= c.sequence + 1 and p.status = 'waiting' and p.reason in ('gap', 'behind')""",
+             and (p.sequence <= c.sequence + 1 or p.epoch < c.epoch) and p.status = 'waiting' and p.reason in ('gap', 'behind')""",
         consumer,
         list(sources),
     )
