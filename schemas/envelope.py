@@ -86,15 +86,17 @@ class Envelope(BaseModel, Generic[D]):
     """One event. ``source`` is the aggregate instance, so ``sequence`` orders within it (CloudEvents sequence extension).
 
     Attributes:
+        specversion: of CloudEvents.
         id: time-ordered UUID (v7), increasing along the sequence of one source.
         source: aggregate instance as a path, e.g. ``/ledger/accounts/<uuid>``.
         type: which fact, with its major version.
         time: when the fact happened, by the clinic clock.
         recordedtime: when it was stored, real time.
+        datacontenttype: of ``data``.
         dataschema: URI of the schema of ``data``; another one means another meaning.
         partitionkey: the patient's opaque id (the aggregate's where there is no patient); also the record key.
         sequence: contiguous from 1 within ``source``.
-        epoch: raised after a database restore; see ``cursor.classify``.
+        epoch: raised after a database restore; sequences of a lower epoch may have been undone by it.
         correlationid: the care journey or request this belongs to.
         causationid: the event that caused this one, if any.
         traceparent: W3C trace context of the command behind it; one that cannot be read is dropped.
