@@ -3,8 +3,7 @@
 Standard library only, so that the public event contract and the pure clinical rules can share them.
 
 Numbers are ``Decimal`` end to end. A conversion is exact or it is refused: one that has no finite decimal result (1 kg
-in
-pounds) needs a stated number of places, and comparisons across units never round at all.
+in pounds) needs a stated number of places, and comparisons across units never round at all.
 """
 
 import datetime as dt
@@ -91,8 +90,7 @@ class Quantity:
     """A number and its UCUM unit, for example ``Quantity(Decimal("82.0"), "kg")``.
 
     Equality and order are of the amount (``1 g == 1000 mg``) and exact; values of different dimensions are never equal
-    and
-    ordering them is an error, so a dose in mg cannot be compared with a volume in mL by accident.
+    and ordering them is an error, so a dose in mg cannot be compared with a volume in mL by accident.
 
     Raises:
         ValueProblem: no unit, a unit that is not in ``UNITS``, or a value that is not a finite ``Decimal``.

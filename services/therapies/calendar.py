@@ -1,8 +1,7 @@
 """Dates and clocks: recurring wall-clock events, calendar months, quiet hours, gap and cap of a series.
 
 Elapsed time is always a difference of UTC instants. A recurring event is a local date and a local time in a zone and is
-resolved
-to an instant only here, so that both changes of the clocks and leap days are handled once.
+resolved to an instant only here, so that both changes of the clocks and leap days are handled once.
 """
 
 import calendar
@@ -27,8 +26,7 @@ def resolve(date: dt.date, time: dt.time, zone: str) -> Moment:
     """The instant of a wall-clock time on a date.
 
     A time skipped by the spring change is moved forward by the length of the gap (02:30 becomes 03:30); one that
-    happens twice in autumn is
-    the first of the two. Either way it is one instant.
+    happens twice in autumn is the first of the two. Either way it is one instant.
     """
     return Moment(dt.datetime.combine(date, time, zone_of(zone)), zone)
 
@@ -62,8 +60,8 @@ def whole_years(birth: dt.date, on: dt.date) -> int:
 
 
 def breaks_gap(starts: Sequence[Moment], gap: dt.timedelta) -> int | None:
-    """Index of the first start that is less than ``gap`` of elapsed time after the one before, in time order; None
-    when none is.
+    """Index of the first start that is less than ``gap`` of elapsed time after the one before, in time order; None when
+    none is.
     """
     ordered = sorted(s.at for s in starts)
     return next((i for i in range(1, len(ordered)) if ordered[i] - ordered[i - 1] < gap), None)

@@ -1,9 +1,9 @@
 """From a JSON document to the dataclass of a case: strict, and with every bad field named at once.
 
-Nothing is coerced: a number with a unit is text with its unit (``"82.0 kg"``), a time has its offset, true is not 1. Only
-a field
-that the dataclass declares as possibly unknown (``X | None``) may be left out or null, and then it is unknown, never a
-default.
+Nothing is coerced: a number with a unit is text with its unit (``"82.0 kg"``), a time has its offset, true is not 1.
+    Only
+a field that the dataclass declares as possibly unknown (``X | None``) may be left out or null, and then it is unknown,
+never a default.
 """
 
 import dataclasses

@@ -1,11 +1,9 @@
 """What every rule is given and what every rule gives back.
 
 A rule gets a *case* (a frozen dataclass of facts) and ``Thresholds`` (one signed revision of the numbers). It gives
-back an
-``Evaluation``: the outcome it proposes, each finding with its reason and source, every input it looked at with unit and
-time, what was missing, and the revision. Equal case and equal revision give byte-equal evaluations (``canonical``),
-which
-is what lets an old decision be re-evaluated years later.
+back an ``Evaluation``: the outcome it proposes, each finding with its reason and source, every input it looked at with
+unit and time, what was missing, and the revision. Equal case and equal revision give byte-equal evaluations
+(``canonical``), which is what lets an old decision be re-evaluated years later.
 """
 
 import dataclasses
@@ -41,8 +39,8 @@ T = TypeVar("T")
 
 
 class Outcome(StrEnum):
-    """What an evaluation proposes. For eligibility the order is the precedence: the first that applies is the
-    outcome.
+    """What an evaluation proposes. For eligibility the order is the precedence: the first that applies
+    is the outcome.
     """
 
     INELIGIBLE = "INELIGIBLE"
@@ -95,7 +93,7 @@ class Rejected:
         return cls((Problem(code, field, message),))
 
 
-_COMPARISONS: Final[dict[str, Callable[[Quantity, Quantity], bool]]] = {
+_COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
     ">": lambda a, b: a > b,
@@ -128,15 +126,18 @@ class Threshold:
         except ValueProblem as problem:
             raise ValueProblem(problem.reason, self.key) from None
 
-    def met_by_percent(self, part: Decimal, whole: Decimal) -> bool:
-        """Whether ``part`` of ``whole`` in percent meets the threshold, without dividing: ``100 * part`` against
-        ``value * whole``.
+    def met_by_ratio(self, part: Decimal, whole: Decimal) -> bool:
+        """Whether ``part / whole`` meets the threshold, without dividing: ``part`` against ``value * whole``, exactly.
 
         ``whole`` must be positive.
         """
-        return _COMPARISONS[self.comparison](
-            Quantity(part * 100, "%"), Quantity(self.quantity.to("%").value * whole, "%")
-        )
+        return _COMPARISONS[self.comparison](Fraction(part), Fraction(self.value) * Fraction(whole))
+
+    def met_by_percent(self, part: Decimal, whole: Decimal) -> bool:
+        """Whether ``part`` of ``whole`` in percent meets the threshold, without dividing. ``whole``
+        must be positive.
+        """
+        return self.met_by_ratio(part * 100, whole)
 
     @property
     def value(self) -> Decimal:
@@ -168,8 +169,7 @@ class Rule:
     """One signed rule without a number of its own: what it concludes, why, on whose authority.
 
     ``question`` names the yes/no fact of the case that the rule asks about and ``when`` the answer that makes it fire;
-    both are
-    empty for rules whose condition is written in code. ``action`` is what a human is to do about it.
+    both are empty for rules whose condition is written in code. ``action`` is what a human is to do about it.
     """
 
     id: str

@@ -173,9 +173,8 @@ def score(
 
     Returns:
         The score with what its suicide item opens; the outcome is REVIEW when that item needs a human, INCOMPLETE when
-        there is no total.
-        ``Rejected`` (every bad item at once) only for an unknown instrument or malformed answers; a partly answered one
-        is never refused.
+        there is no total. ``Rejected`` (every bad item at once) only for an unknown instrument or malformed answers; a
+        partly answered one is never refused.
     """
     shape = SHAPES.get(instrument)
     if shape is None:
@@ -329,8 +328,7 @@ class CssrsAnswers:
     """Answers of the screener; None where the question was not answered or, by the skip logic, not asked.
 
     q1 wish to be dead, q2 suicidal thoughts, q3 with a method, q4 with some intent, q5 with plan and intent, q6
-    behaviour (lifetime, or since
-    the last contact), q6_recent behaviour within three months (screener only).
+    behaviour (lifetime, or since the last contact), q6_recent behaviour within three months (screener only).
     """
 
     q1: bool | None = None
@@ -494,8 +492,8 @@ class ItemText:
 
 
 def item_text(document: Mapping[str, object]) -> ItemText | Rejected:
-    """The clinic's own wording (``instrument``, ``language``, ``licence``, ``items``), checked for shape; every
-    problem at once.
+    """The clinic's own wording (``instrument``, ``language``, ``licence``, ``items``), checked for shape; every problem
+    at once.
     """
     problems = [
         Problem("missing", name, "must be text")

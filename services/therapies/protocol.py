@@ -1,8 +1,7 @@
 """What a therapy is: a name, and the parts of a treatment that it has rules for.
 
 Each part is one pure function of a case and one revision of the therapy's thresholds, and says which dataclass its case
-is.
-So a caller, the command line and the tests treat every part of every therapy alike.
+is. So a caller, the command line and the tests treat every part of every therapy alike.
 """
 
 import dataclasses
@@ -28,9 +27,8 @@ class Keys:
     """What a therapy's threshold file must hold: exactly these, so that a mistyped or left-out entry is refused.
 
     ``values`` maps a key to its unit; a key that ends in ``.*`` allows any further entries of that unit under it.
-    ``rules`` are rule ids
-    that code refers to; a file may add yes/no rules whose question is a field in ``questions``. ``lists`` are named
-    lists of codes.
+    ``rules`` are rule ids that code refers to; a file may add yes/no rules whose question is a field in ``questions``.
+    ``lists`` are named lists of codes.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -41,8 +39,8 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Therapy:
-    """A programme. It implements the parts it has; the others are None and are refused as "not a part of this
-    therapy".
+    """A programme. It implements the parts it has; the others are None and are refused as "not a part
+    of this therapy".
     """
 
     name: str

@@ -1,16 +1,16 @@
-"""The programmes this clinic's software knows: one line each. Adding one is a module, a threshold file and a line
-here.
-"""
+"""The programmes this software knows: one line each. Adding one is a module, a threshold file and a line here."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from services.therapies import instruments
+from services.therapies import instruments, ketamine
 from services.therapies.protocol import Keys, Therapy
 
 __all__ = ["COMMON", "THERAPIES", "keys_of"]
 
-THERAPIES: Final[dict[str, Therapy]] = {therapy.name: therapy for therapy in ()}
+THERAPIES: Final[dict[str, Therapy]] = {
+    "ketamine": ketamine.THERAPY,
+}
 
 COMMON: Final[dict[str, Keys]] = {"instruments": instruments.KEYS}
 """Rule sets that belong to no single programme."""

@@ -1,11 +1,9 @@
 """Signed, dated threshold files: the only module of the rules that reads files or uses cryptography.
 
 A file is ``<directory>/<therapy>/<effective-date>.toml`` with a detached Ed25519 signature beside it (``.toml.sig``)
-over the
-canonical bytes of its content, so a comment or a space may change and a number may not. Which date is "today" comes in as
-``as_of``. A file that is unsigned, altered, signed by an unknown key, or whose entries are not exactly what the rules
-know is
-refused as a whole; the rules never run on part of one.
+over the canonical bytes of its content, so a comment or a space may change and a number may not. Which date is "today"
+comes in as ``as_of``. A file that is unsigned, altered, signed by an unknown key, or whose entries are not exactly what
+the rules know is refused as a whole; the rules never run on part of one.
 """
 
 import base64
