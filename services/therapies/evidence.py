@@ -114,6 +114,20 @@ class Threshold:
     comparison: str
     source: str
     tag: str
+    elapsed: dt.timedelta = field(init=False, repr=False, compare=False)
+    """The threshold as elapsed time, where it is one (s, min, h, d or wk); otherwise zero. Worked out once: gates and
+    alerts ask often.
+    """
+
+    def __post_init__(self) -> None:
+        span = dt.timedelta(0)
+        if self.quantity.dimension == "time":
+            span = dt.timedelta(microseconds=int(self.quantity.to("s").value * 1_000_000))
+        object.__setattr__(self, "elapsed", span)
+
+    def reached(self, span: dt.timedelta) -> bool:
+        """Whether ``span <comparison> threshold`` holds for elapsed time."""
+        return bool(_COMPARISONS[self.comparison](span, self.elapsed))
 
     def met_by(self, value: Quantity) -> bool:
         """Whether ``value <comparison> threshold`` holds, exactly and across units of one dimension.
@@ -154,11 +168,6 @@ class Threshold:
         if self.quantity.value != int(self.quantity.value):
             raise ValueProblem("is not a whole number", self.key)
         return int(self.quantity.value)
-
-    @property
-    def elapsed(self) -> dt.timedelta:
-        """The threshold as elapsed time, from s, min, h, d or wk."""
-        return dt.timedelta(microseconds=int(self.quantity.to("s").value * 1_000_000))
 
     def __str__(self) -> str:
         return f"{self.comparison} {self.quantity}"

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from services.therapies import instruments, ketamine
+from services.therapies import instruments, ketamine, semaglutide
 from services.therapies.protocol import Keys, Therapy
 
 __all__ = ["COMMON", "THERAPIES", "keys_of"]
 
 THERAPIES: Final[dict[str, Therapy]] = {
     "ketamine": ketamine.THERAPY,
+    "semaglutide": semaglutide.THERAPY,
 }
 
 COMMON: Final[dict[str, Keys]] = {"instruments": instruments.KEYS}

@@ -152,7 +152,6 @@ class AlertState:
     clock: dt.datetime
     silent_from: dt.datetime
     log: tuple[Reading | Event, ...] = ()
-    known: frozenset[str] = frozenset()
     alerts: tuple[Alert, ...] = ()
     open: dict[str, Tier] = field(default_factory=dict)
     accepted: dict[str, Quantity] = field(default_factory=dict)
@@ -195,6 +194,11 @@ EVENT_ALERTS: Final[Mapping[EventKind, tuple[str, Tier]]] = {
     EventKind.CONSENT_WITHDRAWN: ("consent_withdrawn", Tier.STOP),
     EventKind.NO_NURSE: ("no_nurse", Tier.RED),
 }
+BP_GAP: Final = tuple(
+    tuple((tier, f"gap.bp.{phase}.{tier.name}") for tier in (Tier.AMBER, Tier.RED, Tier.STOP))
+    for phase in ("infusion", "recovery")
+)
+SPO2_GAP: Final = ((Tier.RED, "gap.spo2.RED"), (Tier.STOP, "gap.spo2.STOP"))
 NO_RUN: Final = ("spo2_on_oxygen", Tier.STOP)
 
 Entry = Reading | Event
@@ -220,7 +224,8 @@ def step(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertState
             resolution by
         someone who may not.
     """
-    if entry.id in state.known:
+    late = bool(state.log) and _order(entry) <= _order(state.log[-1])
+    if late and _known(state.log, entry):
         return state, ()
     problems = _impossible(state, entry, rules)
     if problems:
@@ -229,7 +234,6 @@ def step(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertState
         return _refold(state, entry, rules)
     work = state._copy()
     work.log = (*work.log, entry)
-    work.known = work.known | {entry.id}
     _apply(work, entry, rules)
     return work, work.alerts[len(state.alerts) :]
 
@@ -258,6 +262,11 @@ def _order(entry: Entry) -> tuple[dt.datetime, dt.datetime, str]:
     return entry.recorded_at, entry.at, entry.id
 
 
+def _known(log: tuple[Entry, ...], entry: Entry) -> bool:
+    index = bisect.bisect_left(log, _order(entry), key=_order)
+    return index < len(log) and _order(log[index]) == _order(entry)
+
+
 def _refold(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertState, tuple[Alert, ...]]:
     """An entry delivered after later ones: fold all of them anew in the order they were recorded."""
     work = begin(state.start, state.baseline, rules)
@@ -265,7 +274,6 @@ def _refold(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertSt
     for one in log:
         work.log = (*work.log, one)
         _apply(work, one, rules)
-    work.known = state.known | {entry.id}
     if state.clock > work.clock:
         _silence(work, state.clock, rules)
         work.clock = state.clock
@@ -334,7 +342,7 @@ def _event(work: AlertState, event: Event) -> None:
 def _reading(work: AlertState, r: Reading, rules: Thresholds) -> None:
     if r.on_oxygen is not None:
         work.on_oxygen = r.on_oxygen
-    overdue = rules["late"].met_by(_seconds(r.recorded_at - r.at)) and r.recorded_at - r.at != rules["late"].elapsed
+    overdue = rules["late"].reached(r.recorded_at - r.at)
     for symptom in sorted(r.symptoms):
         for tier in WORST_FIRST:
             if symptom in rules.lists[f"symptoms.{tier.name}"]:
@@ -365,10 +373,6 @@ def _reading(work: AlertState, r: Reading, rules: Thresholds) -> None:
     if r.moaa_s is not None and work.ended is not None and r.at >= work.ended:
         awake = not rules["start.moaa_s"].met_by(Quantity(Decimal(r.moaa_s), "{score}"))
         work.awake_sets = work.awake_sets + 1 if awake else 0
-
-
-def _seconds(span: dt.timedelta) -> Quantity:
-    return Quantity(Decimal(span // dt.timedelta(microseconds=1)).scaleb(-6), "s")
 
 
 def _tier(family: str, value: Quantity, baseline: Quantity | None, rules: Thresholds) -> tuple[Tier | None, str]:
@@ -502,6 +506,7 @@ def _in_band(work: AlertState, family: str, tier: Tier, value: Quantity, rules: 
 
 def _sample(work: AlertState, r: Reading, signal: str, value: Quantity, rules: Thresholds, superseded: bool) -> None:
     verify = _implausible(signal, value, rules)
+    samples = _samples(work, signal) if superseded else []
     for family in FAMILIES[signal]:
         for tier in WORST_FIRST:
             limit = rules.values.get(f"alert.{family}.{tier.name}")
@@ -509,11 +514,11 @@ def _sample(work: AlertState, r: Reading, signal: str, value: Quantity, rules: T
                 continue
             dwell = rules[f"dwell.{family}.{tier.name}"]
             if superseded:
-                _late_run(work, r, signal, family, tier, limit, dwell, rules)
+                _late_sample(work, r, samples, family, tier, dwell, rules)
             elif _in_band(work, family, tier, value, rules):
                 since = work.runs.setdefault((family, tier), r.at)
-                if dwell.met_by(_seconds(r.at - since)):
-                    late = rules["late"].met_by(_seconds(r.recorded_at - r.at))
+                if dwell.reached(r.at - since):
+                    late = rules["late"].reached(r.recorded_at - r.at)
                     shown = str(value)
                     _raise(work, family, tier, r.at, since, shown, limit.key, r.recorded_at, late=late, verify=verify)
             else:
@@ -522,37 +527,47 @@ def _sample(work: AlertState, r: Reading, signal: str, value: Quantity, rules: T
         _oxygen_run(work, r, value, rules, superseded)
 
 
-def _late_run(
-    work: AlertState,
-    r: Reading,
-    signal: str,
-    family: str,
-    tier: Tier,
-    limit: Threshold,
-    dwell: Threshold,
-    rules: Thresholds,
+Samples = list[tuple[dt.datetime, Quantity]]
+
+
+def _samples(work: AlertState, signal: str) -> Samples:
+    """Every sample of a stream so far, in true time."""
+    found = [
+        (entry.at, value)
+        for entry in work.log
+        if isinstance(entry, Reading) and entry.source is Source.STREAM and (value := _value(entry, signal)) is not None
+    ]
+    return sorted(found, key=lambda sample: sample[0])
+
+
+def _late_sample(
+    work: AlertState, r: Reading, samples: Samples, family: str, tier: Tier, dwell: Threshold, rules: Thresholds
 ) -> None:
-    """A sample that came after newer ones: look at its whole run again. Only RED and STOP are raised in retrospect."""
-    samples = sorted(
-        (one.at, value)
-        for one in work.log
-        if isinstance(one, Reading) and one.source is Source.STREAM and (value := _value(one, signal)) is not None
-    )
-    run: list[tuple[dt.datetime, Quantity]] = []
-    for at, value in [*samples, (dt.datetime.max.replace(tzinfo=dt.UTC), None)]:
-        if value is not None and _in_band(work, family, tier, value, rules):
-            run.append((at, value))
-            continue
-        if value is None and run:
-            work.runs[family, tier] = run[0][0]  # the run that is still going on
-        elif value is None:
-            work.runs.pop((family, tier), None)
-        if tier is not Tier.AMBER and run and run[0][0] <= r.at <= run[-1][0]:
-            reached = next((p for p in run if dwell.met_by(_seconds(p[0] - run[0][0]))), None)
-            if reached is not None:
-                shown = str(reached[1])
-                _raise(work, family, tier, reached[0], run[0][0], shown, limit.key, r.recorded_at, late=True)
-        run = []
+    """A sample that came after newer ones: look at the run it completes or breaks. Only RED and STOP are raised in
+    retrospect.
+    """
+    index = bisect.bisect_left(samples, r.at, key=lambda sample: sample[0])
+
+    def inside(i: int) -> bool:
+        return _in_band(work, family, tier, samples[i][1], rules)
+
+    if not inside(index):
+        current = work.runs.get((family, tier))
+        if current is not None and current < r.at:
+            work.runs[family, tier] = samples[index + 1][0]
+        return
+    first = last = index
+    while first > 0 and inside(first - 1):
+        first -= 1
+    while last + 1 < len(samples) and inside(last + 1):
+        last += 1
+    since = samples[first][0]
+    if last + 1 == len(samples):
+        work.runs[family, tier] = since  # the run is still going on
+    reached = next((sample for sample in samples[first : last + 1] if dwell.reached(sample[0] - since)), None)
+    if reached is not None and tier is not Tier.AMBER:
+        rule = f"alert.{family}.{tier.name}"
+        _raise(work, family, tier, reached[0], since, str(reached[1]), rule, r.recorded_at, late=True)
 
 
 def _oxygen_run(work: AlertState, r: Reading, value: Quantity, rules: Thresholds, superseded: bool) -> None:
@@ -564,7 +579,7 @@ def _oxygen_run(work: AlertState, r: Reading, value: Quantity, rules: Thresholds
         work.runs.pop(NO_RUN, None)
         return
     since = work.runs.setdefault(NO_RUN, r.at)
-    if dwell.met_by(_seconds(r.at - since)):
+    if dwell.reached(r.at - since):
         _raise(work, "spo2_low", Tier.STOP, r.at, since, f"{value} on oxygen", limit.key, r.recorded_at)
 
 
@@ -577,24 +592,20 @@ def _silence(work: AlertState, until: dt.datetime, rules: Thresholds, *, inclusi
     """
     if work.closed is not None:
         until = min(until, work.closed)
-    due: list[tuple[dt.datetime, str, Tier, Threshold, dt.datetime]] = []
     last = max(work.start, work.pressures[-1][0]) if work.pressures else work.start
-    phase = "recovery" if work.ended is not None else "infusion"
-    for tier in (Tier.AMBER, Tier.RED, Tier.STOP):
-        limit = rules[f"gap.bp.{phase}.{tier.name}"]
-        due.append((last + limit.elapsed, "bp_gap", tier, limit, last))
-    if not rules["gap.spo2.awake_sets"].met_by(Quantity(Decimal(work.awake_sets), "1")):
-        for tier in (Tier.RED, Tier.STOP):
-            limit = rules[f"gap.spo2.{tier.name}"]
-            due.append((work.silent_from + limit.elapsed, "spo2_gap", tier, limit, work.silent_from))
+    watched = [("bp_gap", tier, rules[key], last) for tier, key in BP_GAP[work.ended is not None]]
+    if work.awake_sets < rules["gap.spo2.awake_sets"].count:
+        watched += [("spo2_gap", tier, rules[key], work.silent_from) for tier, key in SPO2_GAP]
     if work.recheck_from is not None:
-        limit = rules["recheck.red.overdue"]
-        due.append((work.recheck_from + limit.elapsed, "bp_recheck", Tier.STOP, limit, work.recheck_from))
+        watched.append(("bp_recheck", Tier.STOP, rules["recheck.red.overdue"], work.recheck_from))
+    due = [
+        (since + limit.elapsed, family, tier, limit, since)
+        for family, tier, limit, since in watched
+        if until - since > limit.elapsed or (inclusive and limit.reached(until - since))
+    ]
     for at, family, tier, limit, since in sorted(due, key=lambda d: (d[0], d[1], d[2])):
-        reached = until > at or (inclusive and limit.met_by(_seconds(until - since)))
-        if reached and work.gaps_done.get(family, (None, 0))[0] != since:
-            work.gaps_done.pop(family, None)
-        if reached and work.gaps_done.get(family, (since, 0))[1] < tier:
+        seen = work.gaps_done.get(family)
+        if seen is None or seen[0] != since or seen[1] < tier:
             work.gaps_done[family] = (since, tier)
             _raise(work, family, tier, at, since, f"nothing for {limit.quantity}", limit.key, at)
 

@@ -8,7 +8,7 @@ from typing import Final
 from schemas.values import Moment, Quantity
 from services.therapies.evidence import Assessment, Evaluation, Outcome, Thresholds, is_stale
 from services.therapies.instruments import RiskLevel
-from services.therapies.ketamine.gates import VitalsSet, _elapsed
+from services.therapies.ketamine.gates import VitalsSet
 
 __all__ = ["Discharge", "DischargeCase", "discharge"]
 
@@ -129,7 +129,7 @@ def _sets(case: DischargeCase, e: Assessment) -> None:
         e.look(f"set {s.at.astimezone(dt.UTC):%H:%M}", f"{pressure}; fails: {', '.join(failing) or 'nothing'}", s.at)
     apart = e.thresholds["discharge.sets_apart"]
     fresh = bool(run) and not is_stale(run[0].at, case.at.at, e.thresholds["discharge.vitals_age"])
-    if not (run and fresh and apart.met_by(_elapsed(run[0].at - run[-1].at))):
+    if not (run and fresh and apart.reached(run[0].at - run[-1].at)):
         e.fire("K-X-VITALS")
 
 

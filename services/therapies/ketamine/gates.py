@@ -231,12 +231,8 @@ def _facts(case: StartCase, e: Assessment) -> None:
         e.look(f"facts of {owner}", "as of" if as_of else None, as_of)
         if as_of is None:
             e.lack(f"facts_as_of.{owner}", "how current its facts are", "facts-stale")
-        elif e.thresholds["start.facts_age"].met_by(_elapsed(case.at.at - as_of)):
+        elif e.thresholds["start.facts_age"].reached(case.at.at - as_of):
             e.lack(f"facts_as_of.{owner}", "its facts are not current", "facts-stale")
-
-
-def _elapsed(span: dt.timedelta) -> Quantity:
-    return Quantity(Decimal(span // dt.timedelta(microseconds=1)).scaleb(-6), "s")
 
 
 def _consent(case: StartCase, e: Assessment) -> None:
@@ -299,17 +295,17 @@ def _stomach(case: StartCase, e: Assessment) -> None:
         entry = e.look(name, "last" if at else None, at)
         if at is None:
             e.lack(name, "fasting")
-        elif not limits[limit].met_by(_elapsed(now - at)):
+        elif not limits[limit].reached(now - at):
             e.fire("K-S-FASTING", entry, detail=f"less than {limits[limit].quantity}")
     used = e.look("substances", case.substances, case.substances_at)
     if case.substances is None or (case.substances and case.substances_at is None):
         e.lack("substances", "alcohol or cannabis in the last two days, and when")
-    elif case.substances_at is not None and limits["start.substances"].met_by(_elapsed(now - case.substances_at)):
+    elif case.substances_at is not None and limits["start.substances"].reached(now - case.substances_at):
         e.fire("K-S-SUBSTANCES", used)
     dose = e.look("glp1", case.glp1, case.glp1_last)
     if case.glp1 is None or (case.glp1 and case.glp1_last is None):
         e.lack("glp1", "GLP-1 agonist from any source, and when")
-    elif case.glp1_last is not None and limits["start.glp1"].met_by(_elapsed(now - case.glp1_last)):
+    elif case.glp1_last is not None and limits["start.glp1"].reached(now - case.glp1_last):
         symptoms = e.look("gi_symptoms", case.gi_symptoms)
         if case.gi_symptoms is None:
             e.lack("gi_symptoms", "gastrointestinal symptoms on a GLP-1 agonist")
@@ -453,7 +449,7 @@ def _rechecks(case: StartCase, sets: list[VitalsSet], e: Assessment) -> bool:
             if getattr(s, signal) is not None
         ]
         held = any(band is not Outcome.OPEN for band in bands)
-        early = bool(holds) and not after.met_by(_elapsed(s.at - holds[-1]))
+        early = bool(holds) and not after.reached(s.at - holds[-1])
         if held and not early:
             holds.append(s.at)
         elif not held and bands and early and s is sets[-1]:
@@ -529,7 +525,7 @@ def resume_gate(case: ResumeCase, rules: Thresholds) -> Evaluation[None]:
     e = Assessment("ketamine.resume_gate", rules, case.at.at)
     e.ask(case, "K-R-")
     paused = e.look("paused_at", "paused", case.paused_at)
-    if rules["resume.paused"].met_by(_elapsed(case.at.at - case.paused_at)):
+    if rules["resume.paused"].reached(case.at.at - case.paused_at):
         e.fire("K-R-PAUSED", paused)
     rate = e.look("rate", case.rate)
     plan_rate = e.look("plan_rate", case.plan_rate)

@@ -80,7 +80,7 @@ def tier_of(**values: Any) -> dict[str, Tier]:
     return {a.family: a.tier for a in said(run(reading(1, **values)))}
 
 
-# --- The table, typed ------------------------------------------------------------------------------------------------------------------
+# --- The table, typed -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_symptom_without_a_tier_raises_nothing_alone() -> None:
 @pytest.mark.parametrize("kind", list(EventKind))
 def test_events(kind: EventKind) -> None:
     expected = {
-                EventKind.DECISION_NEEDED: [("decision_needed", RED)],
+        EventKind.DECISION_NEEDED: [("decision_needed", RED)],
         EventKind.CONSENT_WITHDRAWN: [("consent_withdrawn", STOP)],
         EventKind.NO_NURSE: [("no_nurse", RED)],
     }
@@ -168,7 +168,7 @@ def test_events(kind: EventKind) -> None:
     assert silent(run(event(0.5, kind))) == ([("spo2_gap", STOP)] if kind is EventKind.DEVICE_LOST else [])
 
 
-# --- Implausible, impossible -----------------------------------------------------------------------------------------------------------
+# --- Implausible, impossible ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_time_after_recording_is_refused() -> None:
     assert isinstance(step(begin(T0, vitals(), RULES), reading(2, recorded=1, spo2=98), RULES), Rejected)
 
 
-# --- Dwell -----------------------------------------------------------------------------------------------------------------------------
+# --- Dwell ------------------------------------------------------------------------------------------------------------
 
 
 def samples(signal: str, values: list[Any], start: float = 0.0) -> list[Reading]:
@@ -264,11 +264,13 @@ def test_two_minutes_on_oxygen() -> None:
     assert ("spo2_low", STOP) not in raised(run(*better))
 
 
-# --- One open alert per family, resolution ----------------------------------------------------------------------------------------------
+# --- One open alert per family, resolution ----------------------------------------------------------------------------
 
 
 def test_the_same_tier_adds_and_a_higher_one_pages_anew() -> None:
-    state = run(reading(1, heart_rate=112), reading(2, heart_rate=115), reading(3, heart_rate=131), reading(4, heart_rate=112))
+    state = run(
+        reading(1, heart_rate=112), reading(2, heart_rate=115), reading(3, heart_rate=131), reading(4, heart_rate=112)
+    )
     assert raised(state) == [("heart_rate_high", AMBER), ("heart_rate_high", RED)]
 
 
@@ -295,14 +297,17 @@ def test_only_a_prescriber_resolves_red_and_stop() -> None:
 
 def test_after_resolution_it_is_raised_again_and_a_stream_dwells_again() -> None:
     resolved = event(2, EventKind.RESOLVED, family="heart_rate_high", role="nurse")
-    assert raised(run(reading(1, heart_rate=112), resolved, reading(3, heart_rate=112))) == [("heart_rate_high", AMBER)] * 2
+    assert (
+        raised(run(reading(1, heart_rate=112), resolved, reading(3, heart_rate=112)))
+        == [("heart_rate_high", AMBER)] * 2
+    )
     first, again = samples("spo2", [93] * 20), samples("spo2", [93] * 16, start=0.5)
     done = event(0.4, EventKind.RESOLVED, family="spo2_low", role="nurse")
     found = run(*first, done, *again).alerts
     assert [a.at for a in found] == [T0 + dt.timedelta(seconds=15), T0 + dt.timedelta(seconds=45)]
 
 
-# --- Accepted at start -----------------------------------------------------------------------------------------------------------------
+# --- Accepted at start ------------------------------------------------------------------------------------------------
 
 
 def test_an_amber_of_the_gate_is_accepted_and_fires_only_when_worse() -> None:
@@ -322,7 +327,7 @@ def test_without_a_baseline_the_absolute_limits_still_hold() -> None:
     assert raised(state) == [("sbp_high", AMBER)]
 
 
-# --- Repeated pressure, symptoms, recheck -----------------------------------------------------------------------------------------------
+# --- Repeated pressure, symptoms, recheck -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("after", [0.5, 3, 4.9, 11])
@@ -349,7 +354,13 @@ def test_a_low_pressure_does_not_repeat_into_a_stop() -> None:
 
 @pytest.mark.parametrize(
     ("sbp", "dbp", "family", "stops"),
-    [(182, 90, "sbp_high", True), (179, 90, "sbp_high", False), (150, 110, "dbp_high", True), (95, 60, "sbp_low", True), (96, 60, "sbp_low", False)],
+    [
+        (182, 90, "sbp_high", True),
+        (179, 90, "sbp_high", False),
+        (150, 110, "dbp_high", True),
+        (95, 60, "sbp_low", True),
+        (96, 60, "sbp_low", False),
+    ],
 )
 def test_any_symptom_makes_a_dangerous_pressure_a_stop(sbp: int, dbp: int, family: str, stops: bool) -> None:
     dizzy = frozenset({"dizziness"})
@@ -361,7 +372,11 @@ def test_any_symptom_makes_a_dangerous_pressure_a_stop(sbp: int, dbp: int, famil
 
 
 def test_a_resolved_symptom_no_longer_counts() -> None:
-    state = run(reading(0.5, symptoms=frozenset({"dizziness"})), event(1, EventKind.SYMPTOMS_RESOLVED), reading(2, sbp=182, dbp=90))
+    state = run(
+        reading(0.5, symptoms=frozenset({"dizziness"})),
+        event(1, EventKind.SYMPTOMS_RESOLVED),
+        reading(2, sbp=182, dbp=90),
+    )
     assert raised(state) == [("sbp_high", RED)]
 
 
@@ -389,7 +404,7 @@ def test_another_red_recheck_starts_the_clock_again() -> None:
     assert ("bp_recheck", STOP) in raised(advance(state, minute(9), RULES)[0])
 
 
-# --- Late ------------------------------------------------------------------------------------------------------------------------------
+# --- Late -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_late_red_is_raised_with_its_true_time_and_a_late_amber_is_not() -> None:
@@ -441,7 +456,7 @@ def test_a_late_sample_joins_the_run_that_is_going_on() -> None:
     assert raised(run(*live, breaking, *rest)) == []
 
 
-# --- Silence ---------------------------------------------------------------------------------------------------------------------------
+# --- Silence ----------------------------------------------------------------------------------------------------------
 
 
 def with_stream(*entries: Reading | Event, until: float) -> AlertState:
@@ -452,7 +467,15 @@ def with_stream(*entries: Reading | Event, until: float) -> AlertState:
 
 @pytest.mark.parametrize(
     ("until", "expected"),
-    [(12, []), (12.01, [AMBER]), (15, [AMBER]), (15.01, [AMBER, RED]), (20, [AMBER, RED]), (20.01, [AMBER, RED, STOP]), (60, [AMBER, RED, STOP])],
+    [
+        (12, []),
+        (12.01, [AMBER]),
+        (15, [AMBER]),
+        (15.01, [AMBER, RED]),
+        (20, [AMBER, RED]),
+        (20.01, [AMBER, RED, STOP]),
+        (60, [AMBER, RED, STOP]),
+    ],
 )
 def test_pressure_gap_during_infusion(until: float, expected: list[Tier]) -> None:
     assert [a.tier for a in with_stream(until=until).alerts] == expected
@@ -461,7 +484,15 @@ def test_pressure_gap_during_infusion(until: float, expected: list[Tier]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("until", "expected"), [(18, []), (18.01, [AMBER]), (22.5, [AMBER]), (22.51, [AMBER, RED]), (30, [AMBER, RED]), (30.01, [AMBER, RED, STOP])]
+    ("until", "expected"),
+    [
+        (18, []),
+        (18.01, [AMBER]),
+        (22.5, [AMBER]),
+        (22.51, [AMBER, RED]),
+        (30, [AMBER, RED]),
+        (30.01, [AMBER, RED, STOP]),
+    ],
 )
 def test_pressure_gap_in_recovery(until: float, expected: list[Tier]) -> None:
     end = event(10, EventKind.INFUSION_ENDED)
@@ -520,7 +551,7 @@ def test_a_closed_session_is_no_longer_silent() -> None:
     assert silent(run(reading(0.5, spo2=98), event(1, EventKind.SESSION_CLOSED), until=60)) == []
 
 
-# --- The fold --------------------------------------------------------------------------------------------------------------------------
+# --- The fold ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_entry_delivered_twice_changes_nothing() -> None:
@@ -619,13 +650,17 @@ def test_worse_vitals_never_lower_the_tier(signal: str, path: tuple[int, int, in
 def test_a_higher_pressure_never_lowers_the_tier(sbp: int, more: int, dbp: int, also: int) -> None:
     def worst(s: int, diastolic: int) -> int:
         families = {"sbp_high", "dbp_high"}
-        return max((int(a.tier) for a in run(reading(1, sbp=s, dbp=diastolic)).alerts if a.family in families), default=0)
+        return max(
+            (int(a.tier) for a in run(reading(1, sbp=s, dbp=diastolic)).alerts if a.family in families), default=0
+        )
 
     assert worst(sbp + more, dbp + also) >= worst(sbp, dbp)
 
 
 def test_as_a_part_it_replays_a_session_with_evidence() -> None:
-    case = AlertCase(at=wall("2027-01-25T10:31"), start=T0, baseline=vitals(), readings=(reading(0.5, heart_rate=131, spo2=98),))
+    case = AlertCase(
+        at=wall("2027-01-25T10:31"), start=T0, baseline=vitals(), readings=(reading(0.5, heart_rate=131, spo2=98),)
+    )
     found = alerts(case, RULES)
     assert isinstance(found, Evaluation)
     assert found.outcome is Outcome.REVIEW

@@ -155,7 +155,7 @@ def test_a_refusal_lists_everything_and_the_earliest_time() -> None:
     assert "12:30" in next(f.reason for f in found.findings if f.rule == "K-X-TIME")
 
 
-# --- Adverse events -------------------------------------------------------------------------------------------------------------------
+# --- Adverse events ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_grade_and_serious_flag(event: AdverseEvent, grade: int | None, serious:
     assert (found.grade, found.serious) == (grade, serious)
 
 
-# --- Ledger ---------------------------------------------------------------------------------------------------------------------------
+# --- Ledger -----------------------------------------------------------------------------------------------------------
 
 
 def entry(**changes: Any) -> Ledger:
@@ -240,7 +240,7 @@ def test_what_was_given_never_exceeds_what_was_drawn(delivered: int, drawn: int)
     assert q("0 mL") <= stock <= q(f"{drawn / 100:.2f} mL")
 
 
-# --- Outcomes -------------------------------------------------------------------------------------------------------------------------
+# --- Outcomes ---------------------------------------------------------------------------------------------------------
 
 SCORING = rules("instruments")
 
@@ -289,7 +289,8 @@ def test_relapse_asks_the_prescriber() -> None:
 def test_the_baseline_is_the_last_score_within_two_weeks_before() -> None:
     first = utc("2027-01-25T15:30")
     scores = tuple(
-        Scored("madrs", total, first - dt.timedelta(days=days)) for total, days in ((40, 20), (36, 14), (34, 3), (20, -1))
+        Scored("madrs", total, first - dt.timedelta(days=days))
+        for total, days in ((40, 20), (36, 14), (34, 3), (20, -1))
     )
     found = baseline_of(scores, "madrs", first, RULES)
     assert found is not None
@@ -300,7 +301,10 @@ def test_the_baseline_is_the_last_score_within_two_weeks_before() -> None:
 
 
 def test_suicidality_series_stay_side_by_side() -> None:
-    points = (SuicidalityPoint("C-SSRS", "LOW", utc("2027-01-25T15:00")), SuicidalityPoint("QIDS item 12", "1", utc("2027-01-25T15:00")))
+    points = (
+        SuicidalityPoint("C-SSRS", "LOW", utc("2027-01-25T15:00")),
+        SuicidalityPoint("QIDS item 12", "1", utc("2027-01-25T15:00")),
+    )
     case = OutcomeCase(at=wall("2027-02-12T10:00"), changes={}, infusions=1, suicidality=points)
     names = [i.name for i in response_review(case, RULES).inputs]
     assert sum(n.startswith(("C-SSRS", "QIDS")) for n in names) == 2

@@ -124,7 +124,8 @@ def test_rows(row: str, changes: dict[str, Any], expected: Outcome) -> None:
 
 @pytest.mark.parametrize("signal", [*SIGNALS, "moaa_s"])
 def test_every_signal_is_needed(signal: str) -> None:
-    assert gate(sets=(vitals(**{signal: None}),)) is HOLD
+    missing: dict[str, Any] = {signal: None}
+    assert gate(sets=(vitals(**missing),)) is HOLD
 
 
 BOUNDARIES = {
@@ -141,7 +142,7 @@ BOUNDARIES = {
 )
 def test_each_vital_at_its_boundaries(signal: str, value: str, expected: Outcome) -> None:
     """V-V1, V-V2, V-V4 and the rest of the start table."""
-    changes = {signal: int(value)} | ({"dbp": 60} if signal == "sbp" else {})
+    changes: dict[str, Any] = {signal: int(value)} | ({"dbp": 60} if signal == "sbp" else {})
     found = start_gate(start_case(sets=(vitals(**changes),)), RULES)
     assert found.outcome is expected
     assert (SIGNALS[signal] in found.fired()) is (expected is not OPEN)
@@ -185,11 +186,13 @@ def test_stale_facts_block(owner: str, seconds: int, expected: Outcome) -> None:
     assert start_gate(start_case(facts_as_of=facts), RULES).missing[0].code == "facts-stale"
 
 
-# --- Rechecks and overrides -----------------------------------------------------------------------------------------------------------
+# --- Rechecks and overrides -------------------------------------------------------------------------------------------
 
 
 def override(rule: str, **changes: Any) -> Override:
-    return replace(Override(rule, "prescriber-1", "prescriber", True, "asymptomatic, settled", ago(minutes=1)), **changes)
+    return replace(
+        Override(rule, "prescriber-1", "prescriber", True, "asymptomatic, settled", ago(minutes=1)), **changes
+    )
 
 
 HELD = (vitals(ago(minutes=14), sbp=150), vitals(ago(minutes=8), sbp=148))
@@ -217,7 +220,7 @@ def test_an_override_stays_visible() -> None:
     assert "prescriber-1" in found.findings[0].reason
 
 
-OVERRIDABLE = {
+OVERRIDABLE: dict[str, dict[str, Any]] = {
     "K-S-FASTING": {"last_solids": ago(hours=7)},
     "K-S-SUBSTANCES": {"substances": True, "substances_at": ago(hours=10)},
     "K-S-GLP1": {"glp1": True, "glp1_last": ago(days=3), "gi_symptoms": False},
@@ -284,7 +287,7 @@ def test_missing_facts_are_not_overridable() -> None:
     assert gate(last_solids=None, overrides=(override("K-S-FASTING"),)) is HOLD
 
 
-# --- Risk and changes -----------------------------------------------------------------------------------------------------------------
+# --- Risk and changes -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("level", [RiskLevel.HIGH, RiskLevel.MODERATE])
@@ -300,7 +303,9 @@ def test_missing_facts_are_not_overridable() -> None:
         ({"at": ago(seconds=-1)}, HOLD),
     ],
 )
-def test_a_prescriber_assesses_the_risk_face_to_face(level: RiskLevel, changes: dict[str, Any], expected: Outcome) -> None:
+def test_a_prescriber_assesses_the_risk_face_to_face(
+    level: RiskLevel, changes: dict[str, Any], expected: Outcome
+) -> None:
     decided = replace(PrescriberDecision("prescriber-1", True, ago(minutes=5)), **changes)
     assert gate(cssrs=level, risk_decision=decided) is expected
 
@@ -324,7 +329,7 @@ def test_less_knowledge_never_opens_a_gate(hidden: set[str], rule: str) -> None:
     assert gate(**{**NEVER[rule], **{k: v for k, v in unknown.items() if k not in NEVER[rule]}}) is not OPEN
 
 
-# --- Resume ---------------------------------------------------------------------------------------------------------------------------
+# --- Resume -----------------------------------------------------------------------------------------------------------
 
 RESUME_AT = resume_case().at.at
 

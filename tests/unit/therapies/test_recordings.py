@@ -1,8 +1,11 @@
-"""The alert rules on 36 real recordings: three lists made by hand from the raw rows, and all against an evaluator written apart."""
+"""The alert rules on 36 real recordings: three lists made by hand from the raw rows, and all against an evaluator
+written apart.
+"""
 
 import csv
 import datetime as dt
 import random
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
@@ -56,12 +59,15 @@ def replay(readings: list[Reading]) -> AlertState:
 def seen(state: AlertState) -> list[tuple[int, str, str, int]]:
     """(second at which the rule was met, family, tier, first second of the run), in the order raised."""
     return [
-        (int((a.at - T0).total_seconds()), a.family, a.tier.name, int((a.since - T0).total_seconds())) for a in state.alerts
+        (int((a.at - T0).total_seconds()), a.family, a.tier.name, int((a.since - T0).total_seconds()))
+        for a in state.alerts
     ]
 
 
-# Made by hand. 05: RESP is 10 or less in seconds 161-212, the first run of 30 s or more (0-14 and 132-153 are too short), and 8 or less
-# only in 163-168. 22: SpO2 is 91 or less in 1-21, so RED at 6; it is 94 or less all the time, but AMBER at 15 only adds to the open RED;
+# Made by hand. 05: RESP is 10 or less in seconds 161-212, the first run of 30 s or more (0-14 and 132-153 are too
+# short), and 8 or less
+# only in 163-168. 22: SpO2 is 91 or less in 1-21, so RED at 6; it is 94 or less all the time, but AMBER at 15 only adds
+# to the open RED;
 # 88 only in second 49. 26: SpO2 is 94 or less for 15 s or more only in 241-262.
 BY_HAND = {
     "bidmc_05": [(191, "resp_rate_low", "AMBER", 161)],
@@ -75,9 +81,9 @@ def test_the_lists_made_by_hand(name: str) -> None:
     assert seen(replay(stream(FOLDER / f"{name}_Numerics.csv"))) == BY_HAND[name]
 
 
-# --- An evaluator written apart: whole runs of the column instead of a fold over readings --------------------------------------------
+# --- An evaluator written apart: whole runs of the column instead of a fold over readings -----------------------------
 
-RULE_TABLE = [
+RULE_TABLE: list[tuple[str, str, Tier, Callable[[float], bool], int]] = [
     ("spo2_low", "SpO2", Tier.AMBER, lambda v: v <= 94, 15),
     ("spo2_low", "SpO2", Tier.RED, lambda v: v <= 91, 5),
     ("spo2_low", "SpO2", Tier.STOP, lambda v: v <= 88, 5),
@@ -155,7 +161,8 @@ def test_a_cut_in_the_stream_alerts_and_the_block_delivered_late_is_still_judged
     assert [a.tier.name for a in gaps] == {None: [], "RED": ["RED"], "STOP": ["RED", "STOP"]}[tier]
     if gaps:
         assert gaps[0].at == second(99 + 60)
-    # The cut block arrives at the end, with a desaturation in it: RED and STOP are raised late with their true time, AMBER is not.
+    # The cut block arrives at the end, with a desaturation in it: RED and STOP are raised late with their true time,
+    # AMBER is not.
     from dataclasses import replace
 
     late = [replace(r, recorded_at=second(480.5), spo2=q("90 %") if i < 10 else r.spo2) for i, r in enumerate(cut)]
