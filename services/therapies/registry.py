@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from services.therapies import instruments, ketamine, semaglutide
+from services.therapies import instruments, ketamine, semaglutide, testosterone
 from services.therapies.protocol import Keys, Therapy
 
 __all__ = ["COMMON", "THERAPIES", "keys_of"]
@@ -11,6 +11,7 @@ __all__ = ["COMMON", "THERAPIES", "keys_of"]
 THERAPIES: Final[dict[str, Therapy]] = {
     "ketamine": ketamine.THERAPY,
     "semaglutide": semaglutide.THERAPY,
+    "testosterone": testosterone.THERAPY,
 }
 
 COMMON: Final[dict[str, Keys]] = {"instruments": instruments.KEYS}
