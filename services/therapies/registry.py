@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from services.therapies import instruments, ketamine, semaglutide, testosterone
+from services.therapies import cadence, instruments, ketamine, regulatory, semaglutide, testosterone
 from services.therapies.protocol import Keys, Therapy
 
 __all__ = ["COMMON", "THERAPIES", "keys_of"]
@@ -14,7 +14,11 @@ THERAPIES: Final[dict[str, Therapy]] = {
     "testosterone": testosterone.THERAPY,
 }
 
-COMMON: Final[dict[str, Keys]] = {"instruments": instruments.KEYS}
+COMMON: Final[dict[str, Keys]] = {
+    "instruments": instruments.KEYS,
+    "regulatory": regulatory.KEYS,
+    "cadence": cadence.KEYS,
+}
 """Rule sets that belong to no single programme."""
 
 

@@ -36,7 +36,9 @@ DAY = wall("2027-01-30T08:00").at
 REVIEW = Outcome.REVIEW_REQUIRED
 
 
-def sample(value: str, at: str = "2027-01-20T08:10", *, fasting: bool | None = True, zone: str = "America/New_York") -> TestosteroneSample:
+def sample(
+    value: str, at: str = "2027-01-20T08:10", *, fasting: bool | None = True, zone: str = "America/New_York"
+) -> TestosteroneSample:
     return TestosteroneSample(q(value), wall(at, zone), fasting)
 
 
@@ -114,7 +116,13 @@ def test_symptoms_are_part_of_the_criterion_and_questionnaires_are_not() -> None
 def test_v_t5_a_value_without_unit_is_an_error_naming_the_field() -> None:
     raw = {
         "at": {"at": "2027-02-01T09:00:00-05:00", "zone": "America/New_York"},
-        "samples": [{"value": "280", "collected": {"at": "2027-01-20T08:10:00-05:00", "zone": "America/New_York"}, "fasting": True}],
+        "samples": [
+            {
+                "value": "280",
+                "collected": {"at": "2027-01-20T08:10:00-05:00", "zone": "America/New_York"},
+                "fasting": True,
+            }
+        ],
     }
     found = read_case(EligibilityCase, raw)
     assert isinstance(found, Rejected)
@@ -200,10 +208,12 @@ def test_rows(row: str, changes: dict[str, Any], expected: Outcome) -> None:
     assert outcome(**changes) is expected, row
 
 
-# --- Titration ------------------------------------------------------------------------------------------------------------------------
+# --- Titration --------------------------------------------------------------------------------------------------------
 
 
-def adjust(product: str, dose: str, level: str, point: SamplePoint | None, **changes: Any) -> Evaluation[Quantity] | Rejected:
+def adjust(
+    product: str, dose: str, level: str, point: SamplePoint | None, **changes: Any
+) -> Evaluation[Quantity] | Rejected:
     base: dict[str, Any] = {
         "at": NOW, "product": product, "dose": q(dose), "level": q(level), "collected": wall("2027-01-29T08:00"), "sample_point": point,
         "dose_since": dt.date(2027, 1, 15),
@@ -249,7 +259,9 @@ PRE, MID, TROUGH = SamplePoint.PRE_DOSE, SamplePoint.MID_INTERVAL, SamplePoint.T
         ("unknown product", "pellets", "75 mg", "349 ng/dL", PRE, ("unknown-product", None)),
     ],
 )
-def test_titration(row: str, product: str, dose: str, level: str, point: SamplePoint | None, expected: tuple[str, str | None]) -> None:
+def test_titration(
+    row: str, product: str, dose: str, level: str, point: SamplePoint | None, expected: tuple[str, str | None]
+) -> None:
     assert result(adjust(product, dose, level, point)) == expected, row
 
 
@@ -274,11 +286,16 @@ def test_a_gel_dose_moves_by_one_step_inside_its_range(level: int, dose: str) ->
     assert abs(found.result.value - Decimal(dose)) in (0, Decimal("20.25"))
 
 
-# --- Cycle and monitoring -------------------------------------------------------------------------------------------------------------
+# --- Cycle and monitoring ---------------------------------------------------------------------------------------------
 
 
 def test_the_laboratory_cycle() -> None:
-    found = lab_cycle(LabCycleCase(at=NOW, product="gel-1.62", started=dt.date(2027, 1, 31), dose_changed=dt.date(2027, 3, 1), years=2), RULES)
+    found = lab_cycle(
+        LabCycleCase(
+            at=NOW, product="gel-1.62", started=dt.date(2027, 1, 31), dose_changed=dt.date(2027, 3, 1), years=2
+        ),
+        RULES,
+    )
     assert isinstance(found, Evaluation)
     assert found.result is not None
     assert [(d.reason, d.first.isoformat(), d.last.isoformat()) for d in found.result] == [
