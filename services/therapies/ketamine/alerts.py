@@ -1,0 +1,663 @@
+"""Alerts during a session: a fold over what was measured, entered and done, live or in replay.
+
+``step`` takes a state and one entry and gives the next state and the alerts that are new. Each entry says when it was
+true (``at``) and when it was recorded (``recorded_at``); alerts depend only on the set of entries and the time reached,
+so any order of delivery ends with the same alerts. An alert that was once given stays the caller's to keep until a
+human resolves it: nothing here takes one back, closes one, or touches session or pump.
+
+Bands are inclusive as the signed comparisons say; a value of a stream has to stay in its band for the rule's dwell
+(last minus first qualifying sample; a missing sample neither counts nor resets, one outside the band resets), a typed
+value counts at once.
+"""
+
+import bisect
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from schemas.values import Moment, Quantity
+from services.therapies.evidence import Assessment, Evaluation, Outcome, Problem, Rejected, Threshold, Thresholds
+from services.therapies.ketamine.gates import VitalsSet
+
+__all__ = [
+    "Alert",
+    "AlertCase",
+    "AlertState",
+    "Event",
+    "EventKind",
+    "Reading",
+    "Source",
+    "Tier",
+    "advance",
+    "alerts",
+    "begin",
+    "fold",
+    "step",
+]
+
+
+class Tier(IntEnum):
+    """AMBER: tell the nurse, recheck. RED: pause, prescriber to the bedside. STOP: end, emergency."""
+
+    AMBER = 1
+    RED = 2
+    STOP = 3
+
+
+class Source(StrEnum):
+    """Where a reading comes from; ``paper`` is typed in later from a sheet."""
+
+    TYPED = "typed"
+    STREAM = "stream"
+    PAPER = "paper"
+
+
+class EventKind(StrEnum):
+    """What people did or learned during the session that alerts depend on."""
+
+    INFUSION_ENDED = "infusion ended"
+    SESSION_CLOSED = "session closed"
+    RESOLVED = "resolved"
+    SYMPTOMS_RESOLVED = "symptoms resolved"
+    DEVICE_LOST = "device lost"
+    DECISION_NEEDED = "decision needed"
+    CONSENT_WITHDRAWN = "consent withdrawn"
+    NO_NURSE = "no responsible nurse on site"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was measured or seen at one instant. None is not measured (or NaN in a stream), never normal.
+
+    Attributes:
+        at: when it was true.
+        recorded_at: when it was typed in or arrived.
+        symptoms: codes; those of the signed lists have a tier, any other still counts as "a symptom".
+    """
+
+    id: str
+    at: dt.datetime
+    recorded_at: dt.datetime
+    source: Source
+    sbp: Quantity | None = None
+    dbp: Quantity | None = None
+    heart_rate: Quantity | None = None
+    resp_rate: Quantity | None = None
+    spo2: Quantity | None = None
+    on_oxygen: bool | None = None
+    moaa_s: int | None = None
+    cadss6: int | None = None
+    symptoms: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something people did. ``family`` and ``role`` are for RESOLVED: which alert, and who; RED and STOP are a
+    prescriber's to resolve.
+    """
+
+    id: str
+    at: dt.datetime
+    recorded_at: dt.datetime
+    kind: EventKind
+    family: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert as first raised.
+
+    Attributes:
+        family: signal and direction (``sbp_high``); at most one is open per session and family, a higher tier is a new
+            alert.
+        at: true time at which the rule was met; ``since`` the first sample of the dwell, or the same.
+        raised_at: when the system could know.
+        value: what was measured, or for how long nothing was.
+        late: entered after newer values were known, or long after its true time.
+        after_session: recorded after the session closed: a task for the responsible prescriber.
+        verify: the value is possible but not plausible: verify now.
+    """
+
+    family: str
+    tier: Tier
+    at: dt.datetime
+    since: dt.datetime
+    raised_at: dt.datetime
+    value: str
+    rule: str
+    late: bool = False
+    after_session: bool = False
+    verify: bool = False
+
+    @property
+    def id(self) -> str:
+        """Stable over replays."""
+        return f"{self.family}/{self.tier.name}/{self.at.isoformat()}"
+
+
+@dataclass(slots=True)
+class AlertState:
+    """Everything the fold knows. A value: never changed, ``step`` and ``advance`` give a new one.
+
+    ``open`` is the highest tier open per family; ``accepted`` the AMBER values of the gate's set, shown as accepted and
+    firing again only when worse. The rest is bookkeeping of the rules.
+    """
+
+    start: dt.datetime
+    baseline: VitalsSet | None
+    clock: dt.datetime
+    silent_from: dt.datetime
+    log: tuple[Reading | Event, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    open: dict[str, Tier] = field(default_factory=dict)
+    accepted: dict[str, Quantity] = field(default_factory=dict)
+    runs: dict[tuple[str, Tier], dt.datetime] = field(default_factory=dict)
+    newest: dict[str, dt.datetime] = field(default_factory=dict)
+    pressures: tuple[tuple[dt.datetime, str, Tier | None, Tier | None, Tier | None], ...] = ()
+    gaps_done: dict[str, tuple[dt.datetime, Tier]] = field(default_factory=dict)
+    recheck_from: dt.datetime | None = None
+    awake_sets: int = 0
+    on_oxygen: bool = False
+    symptoms: frozenset[str] = frozenset()
+    ended: dt.datetime | None = None
+    closed: dt.datetime | None = None
+
+    def _copy(self) -> "AlertState":
+        return replace(
+            self,
+            open=dict(self.open),
+            runs=dict(self.runs),
+            newest=dict(self.newest),
+            gaps_done=dict(self.gaps_done),
+        )
+
+
+# signal -> its alert families; the direction is in the signed comparison.
+FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sbp": ("sbp_high", "sbp_low"),
+    "dbp": ("dbp_high",),
+    "heart_rate": ("heart_rate_high", "heart_rate_low"),
+    "spo2": ("spo2_low",),
+    "resp_rate": ("resp_rate_low", "resp_rate_high"),
+    "moaa_s": ("moaa_s",),
+    "cadss6": ("cadss6",),
+}
+STREAMED: Final = ("heart_rate", "spo2", "resp_rate")
+WORST_FIRST: Final = (Tier.STOP, Tier.RED, Tier.AMBER)
+EVENT_ALERTS: Final[Mapping[EventKind, tuple[str, Tier]]] = {
+    EventKind.DEVICE_LOST: ("spo2_gap", Tier.STOP),
+    EventKind.DECISION_NEEDED: ("decision_needed", Tier.RED),
+    EventKind.CONSENT_WITHDRAWN: ("consent_withdrawn", Tier.STOP),
+    EventKind.NO_NURSE: ("no_nurse", Tier.RED),
+}
+BP_GAP: Final = tuple(
+    tuple((tier, f"gap.bp.{phase}.{tier.name}") for tier in (Tier.AMBER, Tier.RED, Tier.STOP))
+    for phase in ("infusion", "recovery")
+)
+SPO2_GAP: Final = ((Tier.RED, "gap.spo2.RED"), (Tier.STOP, "gap.spo2.STOP"))
+NO_RUN: Final = ("spo2_on_oxygen", Tier.STOP)
+
+Entry = Reading | Event
+
+
+def begin(start: dt.datetime, baseline: VitalsSet | None, rules: Thresholds) -> AlertState:
+    """The state at the start of the infusion. ``baseline`` is the frozen set the gate passed on."""
+    state = AlertState(start, baseline, clock=start, silent_from=start)
+    for signal, families in FAMILIES.items():
+        value = _value(baseline, signal)
+        for family in families:
+            tier, _ = _tier(family, value, None, rules) if value is not None else (None, "")
+            if tier is Tier.AMBER and value is not None:
+                state.accepted[family] = value
+    return state
+
+
+def step(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertState, tuple[Alert, ...]] | Rejected:
+    """The next state and the alerts that are new. An entry already known changes nothing.
+
+    Returns:
+        ``Rejected`` only for what cannot be: an impossible value, a time after recording or after the session closed, a
+            resolution by
+        someone who may not.
+    """
+    late = bool(state.log) and _order(entry) <= _order(state.log[-1])
+    if late and _known(state.log, entry):
+        return state, ()
+    problems = _impossible(state, entry, rules)
+    if problems:
+        return Rejected(problems)
+    if (state.log and _order(entry) < _order(state.log[-1])) or entry.recorded_at < state.clock:
+        return _refold(state, entry, rules)
+    work = state._copy()
+    work.log = (*work.log, entry)
+    _apply(work, entry, rules)
+    return work, work.alerts[len(state.alerts) :]
+
+
+def advance(state: AlertState, now: dt.datetime, rules: Thresholds) -> tuple[AlertState, tuple[Alert, ...]]:
+    """Let time pass to ``now`` without an entry: what raises the alerts about silence."""
+    if now <= state.clock:
+        return state, ()
+    work = state._copy()
+    _silence(work, now, rules)
+    work.clock = now
+    return work, work.alerts[len(state.alerts) :]
+
+
+def fold(state: AlertState, entries: Iterable[Entry], now: dt.datetime, rules: Thresholds) -> AlertState | Rejected:
+    """Replay: all entries in whatever order, then time to ``now``."""
+    for entry in sorted(entries, key=_order):
+        result = step(state, entry, rules)
+        if isinstance(result, Rejected):
+            return result
+        state = result[0]
+    return advance(state, now, rules)[0]
+
+
+def _order(entry: Entry) -> tuple[dt.datetime, dt.datetime, str]:
+    return entry.recorded_at, entry.at, entry.id
+
+
+def _known(log: tuple[Entry, ...], entry: Entry) -> bool:
+    index = bisect.bisect_left(log, _order(entry), key=_order)
+    return index < len(log) and _order(log[index]) == _order(entry)
+
+
+def _refold(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertState, tuple[Alert, ...]]:
+    """An entry delivered after later ones: fold all of them anew in the order they were recorded."""
+    work = begin(state.start, state.baseline, rules)
+    log = sorted((*state.log, entry), key=_order)
+    for one in log:
+        work.log = (*work.log, one)
+        _apply(work, one, rules)
+    if state.clock > work.clock:
+        _silence(work, state.clock, rules)
+        work.clock = state.clock
+    before = {alert.id for alert in state.alerts}
+    return work, tuple(alert for alert in work.alerts if alert.id not in before)
+
+
+def _impossible(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[Problem, ...]:
+    problems = []
+    if entry.at > entry.recorded_at:
+        problems.append(Problem("future", "at", "is after the time it was recorded"))
+    if state.closed is not None and entry.at > state.closed:
+        problems.append(Problem("after-session", "at", "is after the end of the session: write an addendum"))
+    if isinstance(entry, Event):
+        tier = state.open.get(entry.family)
+        if entry.kind is EventKind.RESOLVED and entry.role != "prescriber" and tier is not None and tier > Tier.AMBER:
+            problems.append(Problem("not-allowed", "role", "RED and STOP are resolved by a prescriber"))
+        return tuple(problems)
+    for signal in FAMILIES:
+        value = _value(entry, signal)
+        limit = rules.values.get(f"possible.{signal}")
+        if value is not None and (value.value < 0 or (limit is not None and limit.met_by(value))):
+            problems.append(Problem("impossible", signal, f"{value} is physically impossible"))
+    for signal, highest in (("moaa_s", 5), ("cadss6", 24)):
+        scored = _value(entry, signal)
+        if scored is not None and scored.value > highest:
+            problems.append(Problem("impossible", signal, f"is above {highest}"))
+    return tuple(problems)
+
+
+def _value(source: Reading | VitalsSet | None, signal: str) -> Quantity | None:
+    raw = getattr(source, signal, None)
+    return Quantity(Decimal(raw), "{score}") if isinstance(raw, int) else raw
+
+
+# --- One entry --------------------------------------------------------------------------------------------------------
+
+
+def _apply(work: AlertState, entry: Entry, rules: Thresholds) -> None:
+    # Silence up to this instant is judged by what was known before the entry; at the instant itself the entry counts.
+    _silence(work, entry.recorded_at, rules, inclusive=False)
+    work.clock = max(work.clock, entry.recorded_at)
+    if isinstance(entry, Event):
+        _event(work, entry)
+    else:
+        _reading(work, entry, rules)
+    _silence(work, work.clock, rules)
+
+
+def _event(work: AlertState, event: Event) -> None:
+    if event.kind is EventKind.INFUSION_ENDED:
+        work.ended = event.at
+    elif event.kind is EventKind.SESSION_CLOSED:
+        work.closed = event.at
+    elif event.kind is EventKind.SYMPTOMS_RESOLVED:
+        work.symptoms = frozenset()
+    elif event.kind is EventKind.RESOLVED:
+        work.open.pop(event.family, None)
+        for key in [k for k in work.runs if k[0] == event.family]:
+            del work.runs[key]  # a signal still in its band has to dwell anew
+    else:
+        family, tier = EVENT_ALERTS[event.kind]
+        _raise(work, family, tier, event.at, event.at, event.kind.value, f"event.{family}", event.recorded_at)
+
+
+def _reading(work: AlertState, r: Reading, rules: Thresholds) -> None:
+    if r.on_oxygen is not None:
+        work.on_oxygen = r.on_oxygen
+    overdue = rules["late"].reached(r.recorded_at - r.at)
+    for symptom in sorted(r.symptoms):
+        for tier in WORST_FIRST:
+            if symptom in rules.lists[f"symptoms.{tier.name}"]:
+                rule = f"symptoms.{tier.name}"
+                _raise(work, f"symptom:{symptom}", tier, r.at, r.at, symptom, rule, r.recorded_at, late=overdue)
+                break
+    work.symptoms = work.symptoms | r.symptoms
+    if r.sbp is not None or r.dbp is not None:
+        _pressure(work, r, rules, overdue)
+    elif r.symptoms:
+        _symptomatic(work, r)
+    for signal in FAMILIES:
+        value = _value(r, signal)
+        if value is None or signal in ("sbp", "dbp"):
+            continue
+        newest = work.newest.get(signal)
+        superseded = newest is not None and r.at < newest
+        if r.source is Source.STREAM and signal in STREAMED:
+            _sample(work, r, signal, value, rules, superseded)
+        else:
+            _typed(work, r, signal, value, rules, superseded, overdue)
+        if newest is None or r.at > newest:
+            work.newest[signal] = r.at
+    if r.spo2 is not None:
+        covers = rules["gap.spo2.typed_covers"].elapsed - rules["gap.spo2.RED"].elapsed
+        covered = r.at if r.source is Source.STREAM else r.at + covers
+        work.silent_from = max(work.silent_from, covered)
+    if r.moaa_s is not None and work.ended is not None and r.at >= work.ended:
+        awake = not rules["start.moaa_s"].met_by(Quantity(Decimal(r.moaa_s), "{score}"))
+        work.awake_sets = work.awake_sets + 1 if awake else 0
+
+
+def _tier(family: str, value: Quantity, baseline: Quantity | None, rules: Thresholds) -> tuple[Tier | None, str]:
+    """The worst tier whose signed limit the value meets, by value alone, and the key of that limit."""
+    for tier in WORST_FIRST:
+        limit = rules.values.get(f"alert.{family}.{tier.name}")
+        if limit is not None and limit.met_by(value):
+            return tier, limit.key
+    if family == "sbp_high" and baseline is not None:
+        rise = Quantity(value.value - baseline.to(value.unit).value, value.unit)
+        if rules["alert.sbp_rise.AMBER"].met_by(rise):
+            return Tier.AMBER, "alert.sbp_rise.AMBER"
+    return None, ""
+
+
+def _accepted(work: AlertState, family: str, value: Quantity, rules: Thresholds) -> bool:
+    """Whether an AMBER value is no worse than the one the gate's set was accepted with."""
+    accepted = work.accepted.get(family)
+    if accepted is None:
+        return False
+    upward = rules[f"alert.{family}.AMBER"].comparison.startswith(">")
+    return value <= accepted if upward else value >= accepted
+
+
+def _implausible(signal: str, value: Quantity, rules: Thresholds) -> bool:
+    limits = (rules.values.get(f"plausible.{signal}.{end}") for end in ("low", "high"))
+    return any(limit is not None and limit.met_by(value) for limit in limits)
+
+
+def _typed(
+    work: AlertState, r: Reading, signal: str, value: Quantity, rules: Thresholds, superseded: bool, overdue: bool
+) -> None:
+    verify = _implausible(signal, value, rules)
+    raised = False
+    for family in FAMILIES[signal]:
+        tier, rule = _tier(family, value, None, rules)
+        if tier is None or (tier is Tier.AMBER and _accepted(work, family, value, rules) and not verify):
+            continue
+        raised = True
+        if tier is not Tier.AMBER or not superseded:
+            late = superseded or overdue
+            _raise(work, family, tier, r.at, r.at, str(value), rule, r.recorded_at, late=late, verify=verify)
+    if verify and not raised and not superseded:
+        rule = f"plausible.{signal}"
+        _raise(work, f"{signal}_implausible", Tier.AMBER, r.at, r.at, str(value), rule, r.recorded_at, verify=True)
+    if signal == "spo2":
+        _oxygen_run(work, r, value, rules, superseded)
+
+
+# --- Blood pressure ---------------------------------------------------------------------------------------------------
+
+
+def _pressure(work: AlertState, r: Reading, rules: Thresholds, overdue: bool) -> None:
+    """A cuff reading: its own tier, STOP when the next reading after a RED is RED again, STOP with any symptom.
+
+    Repetition needs no pause to have been recorded and no minimum time apart.
+    """
+    baseline = work.baseline.sbp if work.baseline else None
+    found: dict[str, tuple[Tier | None, str]] = {}
+    verify = bool(r.sbp and r.dbp and r.sbp <= r.dbp)
+    for signal in ("sbp", "dbp"):
+        value = _value(r, signal)
+        for family in FAMILIES[signal]:
+            tier, rule = _tier(family, value, baseline, rules) if value is not None else (None, "")
+            accepted = value is not None and tier is Tier.AMBER and _accepted(work, family, value, rules)
+            found[family] = (None, "") if accepted and rule != "alert.sbp_rise.AMBER" else (tier, rule)
+        verify = verify or (value is not None and _implausible(signal, value, rules))
+    point = (r.at, r.id, found["sbp_high"][0], found["dbp_high"][0], found["sbp_low"][0])
+    index = bisect.bisect_left(work.pressures, (r.at, r.id))
+    before = work.pressures[index - 1] if index else None
+    after = work.pressures[index] if index < len(work.pressures) else None
+    work.pressures = (*work.pressures[:index], point, *work.pressures[index:])
+    superseded = after is not None
+    shown = f"{_plain(r.sbp)}/{_plain(r.dbp)} mm[Hg]"
+    for family, (tier, rule) in found.items():
+        position = _POSITION[family]
+        if tier is None:
+            continue
+        repeated = position != _LOW and tier >= Tier.RED and any(_red(p, position) for p in (before, after))
+        symptomatic = bool(work.symptoms) and (tier >= Tier.RED or position == _LOW)
+        if tier is Tier.AMBER and superseded and not symptomatic:
+            continue
+        final, why = (Tier.STOP, f"{rule} again") if repeated else (tier, rule)
+        if symptomatic:
+            final, why = Tier.STOP, f"{rule} with a symptom"
+        late = superseded or overdue
+        _raise(work, family, final, r.at, r.at, shown, why, r.recorded_at, late=late, verify=verify)
+    if verify and not superseded and all(tier is None for tier, _ in found.values()):
+        _raise(work, "bp_implausible", Tier.AMBER, r.at, r.at, shown, "plausible.bp", r.recorded_at, verify=True)
+    if not superseded:
+        red = any(tier is not None and tier >= Tier.RED for tier, _ in found.values())
+        work.recheck_from = r.recorded_at if red else None
+
+
+_POSITION: Final = {"sbp_high": 2, "dbp_high": 3, "sbp_low": 4}
+_LOW: Final = 4
+
+
+def _red(point: tuple[dt.datetime, str, Tier | None, Tier | None, Tier | None] | None, position: int) -> bool:
+    tier = point[position] if point is not None else None
+    return isinstance(tier, Tier) and tier >= Tier.RED
+
+
+def _symptomatic(work: AlertState, r: Reading) -> None:
+    """A symptom entered on its own: STOP when the pressure then in force was RED, or low at all."""
+    index = bisect.bisect_right(work.pressures, (r.at, "\uffff"))
+    if index == 0:
+        return
+    point = work.pressures[index - 1]
+    for family, position in _POSITION.items():
+        tier = point[position]
+        if isinstance(tier, Tier) and (tier >= Tier.RED or position == _LOW):
+            shown = ", ".join(sorted(r.symptoms))
+            rule = f"alert.{family} with a symptom"
+            _raise(work, family, Tier.STOP, r.at, r.at, shown, rule, r.recorded_at)
+
+
+def _plain(value: Quantity | None) -> str:
+    return "?" if value is None else f"{value.to('mm[Hg]').value:f}"
+
+
+# --- Streams ----------------------------------------------------------------------------------------------------------
+
+
+def _in_band(work: AlertState, family: str, tier: Tier, value: Quantity, rules: Thresholds) -> bool:
+    limit = rules.values.get(f"alert.{family}.{tier.name}")
+    if limit is None or not limit.met_by(value):
+        return False
+    return not (tier is Tier.AMBER and _accepted(work, family, value, rules))
+
+
+def _sample(work: AlertState, r: Reading, signal: str, value: Quantity, rules: Thresholds, superseded: bool) -> None:
+    verify = _implausible(signal, value, rules)
+    samples = _samples(work, signal) if superseded else []
+    for family in FAMILIES[signal]:
+        for tier in WORST_FIRST:
+            limit = rules.values.get(f"alert.{family}.{tier.name}")
+            if limit is None:
+                continue
+            dwell = rules[f"dwell.{family}.{tier.name}"]
+            if superseded:
+                _late_sample(work, r, samples, family, tier, dwell, rules)
+            elif _in_band(work, family, tier, value, rules):
+                since = work.runs.setdefault((family, tier), r.at)
+                if dwell.reached(r.at - since):
+                    late = rules["late"].reached(r.recorded_at - r.at)
+                    shown = str(value)
+                    _raise(work, family, tier, r.at, since, shown, limit.key, r.recorded_at, late=late, verify=verify)
+            else:
+                work.runs.pop((family, tier), None)
+    if signal == "spo2":
+        _oxygen_run(work, r, value, rules, superseded)
+
+
+Samples = list[tuple[dt.datetime, Quantity]]
+
+
+def _samples(work: AlertState, signal: str) -> Samples:
+    """Every sample of a stream so far, in true time."""
+    found = [
+        (entry.at, value)
+        for entry in work.log
+        if isinstance(entry, Reading) and entry.source is Source.STREAM and (value := _value(entry, signal)) is not None
+    ]
+    return sorted(found, key=lambda sample: sample[0])
+
+
+def _late_sample(
+    work: AlertState, r: Reading, samples: Samples, family: str, tier: Tier, dwell: Threshold, rules: Thresholds
+) -> None:
+    """A sample that came after newer ones: look at the run it completes or breaks. Only RED and STOP are raised in
+    retrospect.
+    """
+    index = bisect.bisect_left(samples, r.at, key=lambda sample: sample[0])
+
+    def inside(i: int) -> bool:
+        return _in_band(work, family, tier, samples[i][1], rules)
+
+    if not inside(index):
+        current = work.runs.get((family, tier))
+        if current is not None and current < r.at:
+            work.runs[family, tier] = samples[index + 1][0]
+        return
+    first = last = index
+    while first > 0 and inside(first - 1):
+        first -= 1
+    while last + 1 < len(samples) and inside(last + 1):
+        last += 1
+    since = samples[first][0]
+    if last + 1 == len(samples):
+        work.runs[family, tier] = since  # the run is still going on
+    reached = next((sample for sample in samples[first : last + 1] if dwell.reached(sample[0] - since)), None)
+    if reached is not None and tier is not Tier.AMBER:
+        rule = f"alert.{family}.{tier.name}"
+        _raise(work, family, tier, reached[0], since, str(reached[1]), rule, r.recorded_at, late=True)
+
+
+def _oxygen_run(work: AlertState, r: Reading, value: Quantity, rules: Thresholds, superseded: bool) -> None:
+    """STOP when the saturation stays at or below the limit on oxygen for its dwell, whoever measures it."""
+    limit, dwell = rules["alert.spo2_on_oxygen.STOP"], rules["dwell.spo2_on_oxygen.STOP"]
+    if superseded:
+        return
+    if not (work.on_oxygen and limit.met_by(value)):
+        work.runs.pop(NO_RUN, None)
+        return
+    since = work.runs.setdefault(NO_RUN, r.at)
+    if dwell.reached(r.at - since):
+        _raise(work, "spo2_low", Tier.STOP, r.at, since, f"{value} on oxygen", limit.key, r.recorded_at)
+
+
+# --- Silence ----------------------------------------------------------------------------------------------------------
+
+
+def _silence(work: AlertState, until: dt.datetime, rules: Thresholds, *, inclusive: bool = True) -> None:
+    """Raise what was due by ``until`` because nothing came: pressure gap, saturation gap, overdue recheck. None after
+    the session closed.
+    """
+    if work.closed is not None:
+        until = min(until, work.closed)
+    last = max(work.start, work.pressures[-1][0]) if work.pressures else work.start
+    watched = [("bp_gap", tier, rules[key], last) for tier, key in BP_GAP[work.ended is not None]]
+    if work.awake_sets < rules["gap.spo2.awake_sets"].count:
+        watched += [("spo2_gap", tier, rules[key], work.silent_from) for tier, key in SPO2_GAP]
+    if work.recheck_from is not None:
+        watched.append(("bp_recheck", Tier.STOP, rules["recheck.red.overdue"], work.recheck_from))
+    due = [
+        (since + limit.elapsed, family, tier, limit, since)
+        for family, tier, limit, since in watched
+        if until - since > limit.elapsed or (inclusive and limit.reached(until - since))
+    ]
+    for at, family, tier, limit, since in sorted(due, key=lambda d: (d[0], d[1], d[2])):
+        seen = work.gaps_done.get(family)
+        if seen is None or seen[0] != since or seen[1] < tier:
+            work.gaps_done[family] = (since, tier)
+            _raise(work, family, tier, at, since, f"nothing for {limit.quantity}", limit.key, at)
+
+
+def _raise(
+    work: AlertState,
+    family: str,
+    tier: Tier,
+    at: dt.datetime,
+    since: dt.datetime,
+    value: str,
+    rule: str,
+    raised_at: dt.datetime,
+    *,
+    late: bool = False,
+    verify: bool = False,
+) -> None:
+    """Add an alert unless one of the family is open at this tier or a higher one: then the reading only adds to it."""
+    current = work.open.get(family)
+    if current is not None and current >= tier:
+        return
+    after = work.closed is not None and raised_at > work.closed
+    work.open[family] = tier
+    work.alerts = (*work.alerts, Alert(family, tier, at, since, raised_at, value, rule, late, after, verify))
+
+
+# --- As a part of the therapy -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertCase:
+    """A whole session to replay: start, the set the gate passed on, everything entered, and the instant reached."""
+
+    at: Moment
+    start: dt.datetime
+    baseline: VitalsSet | None = None
+    readings: tuple[Reading, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+def alerts(case: AlertCase, rules: Thresholds) -> Evaluation[tuple[Alert, ...]] | Rejected:
+    """Replay a session and give every alert; REVIEW when a RED or STOP was raised or anything is still open."""
+    state = fold(begin(case.start, case.baseline, rules), [*case.readings, *case.events], case.at.at, rules)
+    if isinstance(state, Rejected):
+        return state
+    e = Assessment("ketamine.alerts", rules, case.at.at)
+    for family, value in sorted(state.accepted.items()):
+        e.look(f"accepted at start: {family}", value)
+    for alert in state.alerts:
+        e.look(f"{alert.tier.name} {alert.family}", f"{alert.value} ({alert.rule})", alert.at)
+    if case.baseline is None:
+        e.lack("baseline", "the rise from the pre-dose value cannot be judged")
+    worst = max((alert.tier for alert in state.alerts), default=None)
+    urgent = worst is not None and worst >= Tier.RED
+    return e.close(Outcome.REVIEW if urgent or state.open or e.absent else Outcome.ROUTINE, state.alerts)

@@ -1,0 +1,1 @@
+jbEvhXmI3CdgtTuBsHy1aUn+iH4eOSukMCBC15YH9KrHOwBt1zrXKT048MaAUXBnyOxOJ+YPcwGgobsTzErzDA==

@@ -1,0 +1,1 @@
+DfiWAercVdEYnJGvLcMeQeVFx89sWfWkrgE8s2IgqwOJMjck3zsPOJKvZjlWEnWcaDADmrizeJcm4JXiARHkDw==

@@ -1,0 +1,1 @@
+Bcua9snptaQvEcUxTQfkbnH4ItJdOFD/Xogpk6ISjZGolZATYw8Wg3laO93ydRyHBNjQDJKNQT93dKFJNpt/Cg==

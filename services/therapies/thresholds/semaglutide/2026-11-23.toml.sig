@@ -1,0 +1,1 @@
+wnfGiRI8AhaYttE3YpQXZXzeVIGwN49VF+O/a+HUeXFBhjYSesmXcb06Y8hjK2eeZkrZqq/BvenwsIMWt9EjBw==
