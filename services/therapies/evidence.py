@@ -325,9 +325,7 @@ def shown(value: object) -> str:
     if isinstance(value, dt.datetime):
         return value.astimezone(dt.UTC).isoformat()
     if isinstance(value, tuple | list | frozenset | set):
-        return ", ".join(
-            shown(item) for item in (sorted(value, key=shown) if isinstance(value, frozenset | set) else value)
-        )
+        return ", ".join(shown(item) for item in (sorted(value, key=shown) if isinstance(value, frozenset | set) else value))
     return "unknown" if value is None else str(value)
 
 

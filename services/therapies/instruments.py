@@ -76,10 +76,7 @@ PHQ9_CORE_ITEMS: Final = (1, 2)  # interest; mood
 
 KEYS: Final = Keys(
     values={
-        **{
-            f"{name}.band.*": "{score}"
-            for name in ("phq9", "gad7", "qids_sr16", "madrs", "dast10", "stop_bang", "ipss")
-        },
+        **{f"{name}.band.*": "{score}" for name in ("phq9", "gad7", "qids_sr16", "madrs", "dast10", "stop_bang", "ipss")},
         "phq9.missing_allowed": "1",
         "phq9.symptom_present": "{score}",
         "phq9.item9_positive": "{score}",
@@ -406,9 +403,7 @@ def _cssrs(
     for name in unanswered:
         assessment.lack(name, "a required question of the C-SSRS")
     if level is not RiskLevel.NONE:
-        assessment.fire(
-            f"I-CSSRS-{level.value}", *inputs, detail=f"already proven: {proven.value}" if unanswered else ""
-        )
+        assessment.fire(f"I-CSSRS-{level.value}", *inputs, detail=f"already proven: {proven.value}" if unanswered else "")
     outcome = Outcome.ROUTINE if level is RiskLevel.NONE else Outcome.REVIEW
     return assessment.close(outcome, CssrsResult(version, level, proven, unanswered))
 
@@ -443,9 +438,7 @@ def change(instrument: str, baseline: int, current: int, thresholds: Thresholds)
     rounded percentage.
     """
     fall = baseline - current
-    criteria = {
-        name: limit.met_by(_points(current)) for name, limit in thresholds.under(f"remission.{instrument}").items()
-    }
+    criteria = {name: limit.met_by(_points(current)) for name, limit in thresholds.under(f"remission.{instrument}").items()}
     if baseline <= 0:
         return Change(instrument, baseline, current, fall, None, None, None, criteria)
     part, whole = Decimal(fall), Decimal(baseline)

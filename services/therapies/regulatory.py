@@ -19,9 +19,7 @@ __all__ = ["KEYS", "PrescriptionCase", "flexibility_applies", "missing_consent_t
 KEYS: Final = Keys(
     values={"pdmp.fresh": "d", "pdmp.fresh.*": "d"},
     rules=frozenset({"R-IN-PERSON", "R-LICENCE", "R-PDMP", "R-DEA", "R-TWO-FACTOR", "R-STATE-LAW", "R-SCHEDULE"}),
-    lists=frozenset(
-        {"schedule.ketamine", "schedule.testosterone", "schedule.semaglutide", "flexibility", "consent.ketamine"}
-    ),
+    lists=frozenset({"schedule.ketamine", "schedule.testosterone", "schedule.semaglutide", "flexibility", "consent.ketamine"}),
 )
 
 NOT_CONTROLLED: Final = "none"
@@ -78,9 +76,7 @@ def prescription(case: PrescriptionCase, rules: Thresholds) -> Evaluation[str] |
     first midnight.
     """
     if case.drug == "ketamine" and case.setting != "clinic":
-        return Rejected.one(
-            "no-such-pathway", "setting", "ketamine is given in the clinic only; there is no home pathway"
-        )
+        return Rejected.one("no-such-pathway", "setting", "ketamine is given in the clinic only; there is no home pathway")
     if f"schedule.{case.drug}" not in rules.lists:
         return Rejected.one("unknown-drug", "drug", "has no schedule row")
     e = Assessment("regulatory.prescription", rules, case.at.at)

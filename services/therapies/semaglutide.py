@@ -357,9 +357,7 @@ def _order_problems(case: DoseCase, rules: Thresholds) -> list[Problem]:
     return problems + _step_problems(case, last, (*steps, high), rules)
 
 
-def _step_problems(
-    case: DoseCase, last: GivenDose | None, steps: tuple[Quantity, ...], rules: Thresholds
-) -> list[Problem]:
+def _step_problems(case: DoseCase, last: GivenDose | None, steps: tuple[Quantity, ...], rules: Thresholds) -> list[Problem]:
     if last is None:
         first = steps[0]
         return [] if case.requested == first else [Problem("step-skipped", "requested", f"treatment starts at {first}")]
@@ -565,9 +563,7 @@ RULES: Final = frozenset(
 
 THERAPY: Final = Therapy(
     name="semaglutide",
-    keys=Keys(
-        values=VALUES, rules=RULES, questions=QUESTIONS, lists=frozenset({"comorbidities", "drugs.glp1", "products"})
-    ),
+    keys=Keys(values=VALUES, rules=RULES, questions=QUESTIONS, lists=frozenset({"comorbidities", "drugs.glp1", "products"})),
     eligibility=Part(EligibilityCase, eligibility),
     dose=Part(DoseCase, dose),
     schedule=Part(ScheduleCase, schedule),

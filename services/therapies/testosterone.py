@@ -397,9 +397,7 @@ def adjustment(case: AdjustmentCase, rules: Thresholds) -> Evaluation[Quantity] 
     if case.sample_point is None:
         e.lack("sample_point", "a level of unknown timing is never compared")
     elif case.product in SAMPLED_AT and case.sample_point is not SAMPLED_AT[case.product]:
-        e.lack(
-            "sample_point", f"the rule of this product is for a sample {SAMPLED_AT[case.product].value}", "wrong-point"
-        )
+        e.lack("sample_point", f"the rule of this product is for a sample {SAMPLED_AT[case.product].value}", "wrong-point")
     days = Quantity(Decimal((case.collected.date - case.dose_since).days), "d")
     if not rules["settled"].met_by(days):
         e.lack(
@@ -458,9 +456,7 @@ def lab_cycle(case: LabCycleCase, rules: Thresholds) -> Evaluation[tuple[Due, ..
     after a change.
     """
     if case.product not in rules.lists["products"] or case.years < 1:
-        return Rejected.one(
-            "invalid", "product", f"must be one of {', '.join(rules.lists['products'])}, for a year or more"
-        )
+        return Rejected.one("invalid", "product", f"must be one of {', '.join(rules.lists['products'])}, for a year or more")
     e = Assessment("testosterone.lab_cycle", rules, case.at.at)
     for name in ("product", "started", "dose_changed"):
         e.look(name, getattr(case, name))
@@ -652,9 +648,7 @@ THERAPY: Final = Therapy(
         values=VALUES,
         rules=RULES,
         questions=QUESTIONS,
-        lists=frozenset(
-            {"products", "symptoms.urgent", "symptoms.soon", "tests.first", "tests.second", "tests.yearly"}
-        ),
+        lists=frozenset({"products", "symptoms.urgent", "symptoms.soon", "tests.first", "tests.second", "tests.yearly"}),
     ),
     eligibility=Part(EligibilityCase, eligibility),
     schedule=Part(LabCycleCase, lab_cycle),

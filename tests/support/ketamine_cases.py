@@ -119,9 +119,7 @@ def vitals(at: dt.datetime = START.at - dt.timedelta(minutes=13), **changes: Any
         "on_oxygen": False,
         "moaa_s": 5,
     } | changes
-    given: dict[str, Any] = {
-        k: q(f"{v} {units[k]}") if k in units and v is not None else v for k, v in values.items()
-    }
+    given: dict[str, Any] = {k: q(f"{v} {units[k]}") if k in units and v is not None else v for k, v in values.items()}
     return VitalsSet(at=at, **given)
 
 

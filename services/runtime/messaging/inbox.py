@@ -478,7 +478,8 @@ async def try_next(connection: Connection, consumer: str, sources: Sequence[str]
     await connection.execute(
         """update parked p set next_at = clock_timestamp() from consumer_cursor c
            where p.consumer = $1 and p.source = any($2) and c.consumer = p.consumer and c.source = p.source
-             and (p.sequence <= c.sequence + 1 or p.epoch < c.epoch) and p.status = 'waiting' and p.reason in ('gap', 'behind')""",
+             and (p.sequence <= c.sequence + 1 or p.epoch < c.epoch)
+             and p.status = 'waiting' and p.reason in ('gap', 'behind')""",
         consumer,
         list(sources),
     )

@@ -97,9 +97,7 @@ def _time(case: DischargeCase, e: Assessment) -> dt.datetime | None:
     if case.ended is None:
         e.lack("ended", "the infusion has not ended")
         return None
-    earliest = max(
-        case.started + limits["discharge.from_start"].elapsed, case.ended + limits["discharge.from_end"].elapsed
-    )
+    earliest = max(case.started + limits["discharge.from_start"].elapsed, case.ended + limits["discharge.from_end"].elapsed)
     if case.at.at < earliest:
         e.fire("K-X-TIME", started, ended, detail=f"earliest {Moment(earliest, case.at.zone).local:%H:%M}")
     return earliest
@@ -111,9 +109,7 @@ def _sets(case: DischargeCase, e: Assessment) -> None:
     """
     if case.baseline is None or case.baseline.sbp is None or case.baseline.dbp is None:
         e.lack("baseline", "the frozen baseline set")
-    after = [
-        s for s in sorted(case.sets, key=lambda s: s.at) if case.ended is not None and case.ended < s.at <= case.at.at
-    ]
+    after = [s for s in sorted(case.sets, key=lambda s: s.at) if case.ended is not None and case.ended < s.at <= case.at.at]
     run: list[VitalsSet] = []
     for s in reversed(after):
         failing = _failing(s, case, e.thresholds)
@@ -122,9 +118,7 @@ def _sets(case: DischargeCase, e: Assessment) -> None:
         if _complete(s):
             run.append(s)
     for s in after[-2:]:
-        pressure = (
-            f"{shown(s.sbp)} / {shown(s.dbp)}, HR {shown(s.heart_rate)}, SpO2 {shown(s.spo2)}, RR {shown(s.resp_rate)}"
-        )
+        pressure = f"{shown(s.sbp)} / {shown(s.dbp)}, HR {shown(s.heart_rate)}, SpO2 {shown(s.spo2)}, RR {shown(s.resp_rate)}"
         failing = _failing(s, case, e.thresholds)
         e.look(f"set {s.at.astimezone(dt.UTC):%H:%M}", f"{pressure}; fails: {', '.join(failing) or 'nothing'}", s.at)
     apart = e.thresholds["discharge.sets_apart"]

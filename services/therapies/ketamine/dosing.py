@@ -100,9 +100,7 @@ def check_plan(plan: DosePlan, rules: Thresholds) -> tuple[Problem, ...]:
     """
     problems = []
     if rules["dose.maximum"].met_by(plan.dose):
-        problems.append(
-            Problem("above-hard-maximum", "plan.dose", f"{plan.dose} is above {rules['dose.maximum'].quantity}")
-        )
+        problems.append(Problem("above-hard-maximum", "plan.dose", f"{plan.dose} is above {rules['dose.maximum'].quantity}"))
     if rules["dose.minimum"].met_by(plan.dose):
         problems.append(Problem("below-minimum", "plan.dose", f"{plan.dose} is below {rules['dose.minimum'].quantity}"))
     if plan.cap is not None and plan.cap <= Quantity(Decimal(0), "mg"):
@@ -218,9 +216,7 @@ def _dose(case: DoseCase, actual: Quantity, basis: Quantity, rules: Thresholds) 
     bag, minutes = case.bag.to("mL").value, case.plan.duration.to("min").value
     if rules["concentration.maximum"].met_by_ratio(mass, bag):
         limit = rules["concentration.maximum"].quantity
-        return Rejected.one(
-            "too-concentrated", "bag", f"the final concentration would be above {limit}: use a larger bag"
-        )
+        return Rejected.one("too-concentrated", "bag", f"the final concentration would be above {limit}: use a larger bag")
     rate = floor_to(Fraction(bag) * 60 / Fraction(minutes), rules["rate.step"].value)
     return Dose(
         Quantity(ordered, "mg"),

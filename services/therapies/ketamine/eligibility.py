@@ -231,9 +231,11 @@ class Eligibility:
     valid_until: dt.date
 
 
-QUESTIONS: Final = frozenset(
-    name for name, kind in EligibilityCase.__annotations__.items() if kind == (bool | None)
-) - {"pregnancy_potential", "ect", "cardiovascular_event"}
+QUESTIONS: Final = frozenset(name for name, kind in EligibilityCase.__annotations__.items() if kind == (bool | None)) - {
+    "pregnancy_potential",
+    "ect",
+    "cardiovascular_event",
+}
 
 RULES: Final = frozenset(
     f"K-E-{name}"
@@ -359,9 +361,7 @@ def _trials(case: EligibilityCase, e: Assessment) -> tuple[TrialJudgement, ...]:
     for i, trial in enumerate(case.trials):
         verdict = judge_trial(trial, case.at.date, e.thresholds)
         end = trial.end.isoformat() if trial.end else "ongoing"
-        e.look(
-            f"trials[{i}]", f"{trial.drug} {trial.dose}, {trial.start} to {end}, {verdict.weeks} wk: {verdict.verdict}"
-        )
+        e.look(f"trials[{i}]", f"{trial.drug} {trial.dose}, {trial.start} to {end}, {verdict.weeks} wk: {verdict.verdict}")
         judged.append(verdict)
     if not _resistant(tuple(judged), e.thresholds):
         unknown = [i for i, verdict in enumerate(judged) if verdict.verdict == "unknown"]

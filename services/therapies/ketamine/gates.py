@@ -444,9 +444,7 @@ def _rechecks(case: StartCase, sets: list[VitalsSet], e: Assessment) -> bool:
         if Moment(s.at, case.at.zone).date != case.at.date:
             continue
         bands = [
-            _start_band(signal, getattr(s, signal), case, e.thresholds)
-            for signal in SIGNALS
-            if getattr(s, signal) is not None
+            _start_band(signal, getattr(s, signal), case, e.thresholds) for signal in SIGNALS if getattr(s, signal) is not None
         ]
         held = any(band is not Outcome.OPEN for band in bands)
         early = bool(holds) and not after.reached(s.at - holds[-1])
@@ -544,9 +542,7 @@ def resume_gate(case: ResumeCase, rules: Thresholds) -> Evaluation[None]:
             if value is None:
                 e.lack(signal, "a complete set")
                 continue
-            limits = [
-                t for k, t in rules.values.items() if k == f"resume.{signal}" or k.startswith(f"resume.{signal}.")
-            ]
+            limits = [t for k, t in rules.values.items() if k == f"resume.{signal}" or k.startswith(f"resume.{signal}.")]
             if not all(limit.met_by(value) for limit in limits):
                 e.fire("K-R-VITALS", entry, detail=f"{signal} {value}")
         if vitals.sbp is not None and vitals.dbp is not None and vitals.sbp <= vitals.dbp:

@@ -30,9 +30,7 @@ class SuicidalityPoint:
     at: dt.datetime
 
 
-def baseline_of(
-    scores: tuple[Scored, ...], instrument: str, first_infusion: dt.datetime, rules: Thresholds
-) -> Scored | None:
+def baseline_of(scores: tuple[Scored, ...], instrument: str, first_infusion: dt.datetime, rules: Thresholds) -> Scored | None:
     """The last complete score at or before the first infusion, not older than the signed limit; None when there is
     none.
     """

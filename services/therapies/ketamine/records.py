@@ -86,9 +86,7 @@ def propose_grade(event: AdverseEvent, rules: Thresholds) -> GradeProposal:
         grades.append((pressure, "highest confirmed blood pressure"))
     grade = max((g for g, _ in grades), default=None)
     reasons = tuple(reason for g, reason in grades if g == grade)
-    return GradeProposal(
-        grade, bool(event.serious), reasons + tuple(sorted(f"serious: {s.value}" for s in event.serious))
-    )
+    return GradeProposal(grade, bool(event.serious), reasons + tuple(sorted(f"serious: {s.value}" for s in event.serious)))
 
 
 def _confirmed_pressure(readings: Sequence[BloodPressure], rules: Thresholds) -> int:

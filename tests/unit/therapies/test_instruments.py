@@ -238,10 +238,7 @@ def test_madrs_item_10(answer: int | None, rule: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("row", "total", "band"),
-    [
-        ("V-Q26", t, b)
-        for t, b in ((6, "none"), (7, "mild"), (19, "mild"), (20, "moderate"), (34, "moderate"), (35, "severe"))
-    ],
+    [("V-Q26", t, b) for t, b in ((6, "none"), (7, "mild"), (19, "mild"), (20, "moderate"), (34, "moderate"), (35, "severe"))],
 )
 def test_madrs_bands(row: str, total: int, band: str) -> None:
     assert total_and_band("madrs", list(spread("madrs", total))) == (total, band), row
@@ -487,9 +484,7 @@ def test_remission_of_the_self_rated_scales(instrument: str, total: int, expecte
 @pytest.mark.parametrize(
     ("best", "current", "responding", "flag"), [(4, 9, False, True), (4, 8, False, False), (4, 9, True, False)]
 )
-def test_relapse_needs_an_important_change_and_lost_response(
-    best: int, current: int, responding: bool, flag: bool
-) -> None:
+def test_relapse_needs_an_important_change_and_lost_response(best: int, current: int, responding: bool, flag: bool) -> None:
     assert relapsed(best, current, responding, RULES) is flag
 
 

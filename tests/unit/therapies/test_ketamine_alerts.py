@@ -268,9 +268,7 @@ def test_two_minutes_on_oxygen() -> None:
 
 
 def test_the_same_tier_adds_and_a_higher_one_pages_anew() -> None:
-    state = run(
-        reading(1, heart_rate=112), reading(2, heart_rate=115), reading(3, heart_rate=131), reading(4, heart_rate=112)
-    )
+    state = run(reading(1, heart_rate=112), reading(2, heart_rate=115), reading(3, heart_rate=131), reading(4, heart_rate=112))
     assert raised(state) == [("heart_rate_high", AMBER), ("heart_rate_high", RED)]
 
 
@@ -297,10 +295,7 @@ def test_only_a_prescriber_resolves_red_and_stop() -> None:
 
 def test_after_resolution_it_is_raised_again_and_a_stream_dwells_again() -> None:
     resolved = event(2, EventKind.RESOLVED, family="heart_rate_high", role="nurse")
-    assert (
-        raised(run(reading(1, heart_rate=112), resolved, reading(3, heart_rate=112)))
-        == [("heart_rate_high", AMBER)] * 2
-    )
+    assert raised(run(reading(1, heart_rate=112), resolved, reading(3, heart_rate=112))) == [("heart_rate_high", AMBER)] * 2
     first, again = samples("spo2", [93] * 20), samples("spo2", [93] * 16, start=0.5)
     done = event(0.4, EventKind.RESOLVED, family="spo2_low", role="nurse")
     found = run(*first, done, *again).alerts
@@ -650,9 +645,7 @@ def test_worse_vitals_never_lower_the_tier(signal: str, path: tuple[int, int, in
 def test_a_higher_pressure_never_lowers_the_tier(sbp: int, more: int, dbp: int, also: int) -> None:
     def worst(s: int, diastolic: int) -> int:
         families = {"sbp_high", "dbp_high"}
-        return max(
-            (int(a.tier) for a in run(reading(1, sbp=s, dbp=diastolic)).alerts if a.family in families), default=0
-        )
+        return max((int(a.tier) for a in run(reading(1, sbp=s, dbp=diastolic)).alerts if a.family in families), default=0)
 
     assert worst(sbp + more, dbp + also) >= worst(sbp, dbp)
 

@@ -289,8 +289,7 @@ def test_relapse_asks_the_prescriber() -> None:
 def test_the_baseline_is_the_last_score_within_two_weeks_before() -> None:
     first = utc("2027-01-25T15:30")
     scores = tuple(
-        Scored("madrs", total, first - dt.timedelta(days=days))
-        for total, days in ((40, 20), (36, 14), (34, 3), (20, -1))
+        Scored("madrs", total, first - dt.timedelta(days=days)) for total, days in ((40, 20), (36, 14), (34, 3), (20, -1))
     )
     found = baseline_of(scores, "madrs", first, RULES)
     assert found is not None

@@ -346,9 +346,7 @@ def test_maintenance_keeps_the_wall_clock_over_the_spring_change() -> None:
     assert found.result.at == dt.datetime(2027, 3, 16, 14, 30, tzinfo=dt.UTC)
 
 
-@pytest.mark.parametrize(
-    ("weeks", "given_", "ok"), [(2, 3, False), (2, 4, True), (3, 4, True), (4, 4, True), (5, 4, False)]
-)
+@pytest.mark.parametrize(("weeks", "given_", "ok"), [(2, 3, False), (2, 4, True), (3, 4, True), (4, 4, True), (5, 4, False)])
 def test_longer_intervals_after_four_weekly_ones(weeks: int, given_: int, ok: bool) -> None:
     assert isinstance(maintenance(keep(interval_weeks=weeks, weekly_given=given_), RULES), Evaluation) is ok
 

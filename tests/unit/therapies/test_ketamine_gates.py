@@ -137,9 +137,7 @@ BOUNDARIES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("signal", "value", "expected"), [(s, v, o) for s, row in BOUNDARIES.items() for v, o in row.items()]
-)
+@pytest.mark.parametrize(("signal", "value", "expected"), [(s, v, o) for s, row in BOUNDARIES.items() for v, o in row.items()])
 def test_each_vital_at_its_boundaries(signal: str, value: str, expected: Outcome) -> None:
     """V-V1, V-V2, V-V4 and the rest of the start table."""
     changes: dict[str, Any] = {signal: int(value)} | ({"dbp": 60} if signal == "sbp" else {})
@@ -190,9 +188,7 @@ def test_stale_facts_block(owner: str, seconds: int, expected: Outcome) -> None:
 
 
 def override(rule: str, **changes: Any) -> Override:
-    return replace(
-        Override(rule, "prescriber-1", "prescriber", True, "asymptomatic, settled", ago(minutes=1)), **changes
-    )
+    return replace(Override(rule, "prescriber-1", "prescriber", True, "asymptomatic, settled", ago(minutes=1)), **changes)
 
 
 HELD = (vitals(ago(minutes=14), sbp=150), vitals(ago(minutes=8), sbp=148))
@@ -303,9 +299,7 @@ def test_missing_facts_are_not_overridable() -> None:
         ({"at": ago(seconds=-1)}, HOLD),
     ],
 )
-def test_a_prescriber_assesses_the_risk_face_to_face(
-    level: RiskLevel, changes: dict[str, Any], expected: Outcome
-) -> None:
+def test_a_prescriber_assesses_the_risk_face_to_face(level: RiskLevel, changes: dict[str, Any], expected: Outcome) -> None:
     decided = replace(PrescriberDecision("prescriber-1", True, ago(minutes=5)), **changes)
     assert gate(cssrs=level, risk_decision=decided) is expected
 

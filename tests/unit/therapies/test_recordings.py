@@ -59,8 +59,7 @@ def replay(readings: list[Reading]) -> AlertState:
 def seen(state: AlertState) -> list[tuple[int, str, str, int]]:
     """(second at which the rule was met, family, tier, first second of the run), in the order raised."""
     return [
-        (int((a.at - T0).total_seconds()), a.family, a.tier.name, int((a.since - T0).total_seconds()))
-        for a in state.alerts
+        (int((a.at - T0).total_seconds()), a.family, a.tier.name, int((a.since - T0).total_seconds())) for a in state.alerts
     ]
 
 

@@ -216,9 +216,7 @@ def test_suicide_clocks() -> None:
     assert [(r.after, r.who) for r in ladder("suicide HIGH", CADENCE)] == [
         (dt.timedelta(seconds=60), "page a clinician"), (dt.timedelta(minutes=5), "a human has answered"),
     ]  # fmt: skip
-    assert [r.after for r in ladder("suicide INCOMPLETE", CADENCE)] == [
-        r.after for r in ladder("suicide HIGH", CADENCE)
-    ]
+    assert [r.after for r in ladder("suicide INCOMPLETE", CADENCE)] == [r.after for r in ladder("suicide HIGH", CADENCE)]
     assert ladder("item 9", CADENCE)[0].after == dt.timedelta(minutes=10)
     assert ladder("suicide LOW", CADENCE)[0].after == dt.timedelta(hours=72)
     assert [r.after for r in ladder("no answer", CADENCE)][-1] == dt.timedelta(minutes=15)
@@ -277,9 +275,7 @@ def luhn(code: str) -> bool:
 
 
 def test_loinc_codes_have_their_check_digit_and_known_units() -> None:
-    assert [
-        c.coding.code for c in codes.LOINC.values() if not c.coding.code.startswith("LA") and not luhn(c.coding.code)
-    ] == []
+    assert [c.coding.code for c in codes.LOINC.values() if not c.coding.code.startswith("LA") and not luhn(c.coding.code)] == []
     assert all(c.unit is None or c.unit in UNITS for c in codes.LOINC.values())
     assert len({c.coding.code for c in codes.LOINC.values()}) == len(codes.LOINC)
     assert {name for name, c in codes.LOINC.items() if not c.verified} == {"lh", "fsh", "prolactin", "estradiol"}

@@ -336,9 +336,7 @@ def test_v_s6_counts_elapsed_hours() -> None:
     assert (wall("2027-03-17T08:00").at - wall("2027-03-12T08:00").at) == dt.timedelta(hours=119)
 
 
-@pytest.mark.parametrize(
-    "product", ["wegovy-us", "wegovy-eu", "ozempic-us", "oral-us", "wegovy-us-2024", "wegovy-uk-clinic"]
-)
+@pytest.mark.parametrize("product", ["wegovy-us", "wegovy-eu", "ozempic-us", "oral-us", "wegovy-us-2024", "wegovy-uk-clinic"])
 def test_v_s11_two_missed_go_to_the_prescriber(product: str) -> None:
     case = MissedCase(
         at=wall("2027-03-16T08:00"),

@@ -211,9 +211,7 @@ def test_rows(row: str, changes: dict[str, Any], expected: Outcome) -> None:
 # --- Titration --------------------------------------------------------------------------------------------------------
 
 
-def adjust(
-    product: str, dose: str, level: str, point: SamplePoint | None, **changes: Any
-) -> Evaluation[Quantity] | Rejected:
+def adjust(product: str, dose: str, level: str, point: SamplePoint | None, **changes: Any) -> Evaluation[Quantity] | Rejected:
     base: dict[str, Any] = {
         "at": NOW, "product": product, "dose": q(dose), "level": q(level), "collected": wall("2027-01-29T08:00"), "sample_point": point,
         "dose_since": dt.date(2027, 1, 15),
@@ -291,9 +289,7 @@ def test_a_gel_dose_moves_by_one_step_inside_its_range(level: int, dose: str) ->
 
 def test_the_laboratory_cycle() -> None:
     found = lab_cycle(
-        LabCycleCase(
-            at=NOW, product="gel-1.62", started=dt.date(2027, 1, 31), dose_changed=dt.date(2027, 3, 1), years=2
-        ),
+        LabCycleCase(at=NOW, product="gel-1.62", started=dt.date(2027, 1, 31), dose_changed=dt.date(2027, 3, 1), years=2),
         RULES,
     )
     assert isinstance(found, Evaluation)
