@@ -142,6 +142,9 @@ class KafkaSettings(_Settings):
     min_insync_replicas: int = Field(default=1, ge=1, description="copies that acknowledge a write; 2 in production")
     retention_days: int = Field(default=30, ge=1, description="of a new topic")
     session_timeout_s: float = Field(default=10.0, gt=0, description="a consumer silent for so long is replaced")
+    max_poll_interval_s: float = Field(
+        default=300.0, gt=0, description="a consumer that has been busy with one batch for so long is replaced"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -87,6 +87,7 @@ def consumer(kafka: KafkaSettings, client_id: str, group: str | None, *, poll_re
         max_poll_records=poll_records,
         fetch_min_bytes=1,
         session_timeout_ms=session_ms,
+        max_poll_interval_ms=int(kafka.max_poll_interval_s * 1000),
         heartbeat_interval_ms=max(100, session_ms // 10),
         rebalance_timeout_ms=session_ms,
         request_timeout_ms=max(40_000, session_ms + 5_000),

@@ -149,7 +149,8 @@ class Timers:
                 if not alone:
                     raise
                 folded = Folded(failed=[(timer, error) for timer in timers])
-            await self.failpoints.hit("timer.after_effect")
+            if timers:
+                await self.failpoints.hit("timer.after_effect")
             await self._finish(connection, [timer for timer, _ in folded.done], "done")
             for timer, failure in folded.failed:
                 await self._postpone(connection, timer, type(failure).__name__, context)
