@@ -136,7 +136,7 @@ class UnitOfWork:
         metrics: Metrics,
         wake: Wake,
         failpoints: Failpoints,
-        attempts: int = 4,
+        attempts: int = 8,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -172,7 +172,7 @@ class UnitOfWork:
                 self._metrics.conflicts.inc()
                 if attempt == self._attempts:
                     return Rejected("conflict", status=409, final=False)
-                await asyncio.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - jitter, not a secret
+                await asyncio.sleep(random.uniform(0, min(0.25, 0.005 * 2**attempt)))  # noqa: S311 - jitter, not a secret
             else:
                 outcome = "rejected" if isinstance(reply, Rejected) else "done"
                 return reply
@@ -268,11 +268,11 @@ class UnitOfWork:
     async def _write_rows(self, connection: Connection, rows: Sequence[RowChange]) -> None:
         # Tables in order of first appearance (a parent before its child), keys in order inside (so that two batches lock
         # rows in the same order).
-        groups: dict[tuple[str, bool], list[list[Any]]] = defaultdict(list)
+        tables: dict[str, dict[tuple[str, bool], list[list[Any]]]] = defaultdict(lambda: defaultdict(list))
         for row in rows:
             query, guarded, args = _statement(row)
-            groups[query, guarded].append(args)
-        for (query, guarded), batch in groups.items():
+            tables[row.table][query, guarded].append(args)
+        for (query, guarded), batch in [group for statements in tables.values() for group in statements.items()]:
             batch.sort(key=repr)
             if guarded:
                 if len(await connection.fetchmany(query, batch)) != len(batch):
