@@ -64,7 +64,10 @@ def trusted_keys(directory: Path = DIRECTORY) -> tuple[TrustedKey, ...]:
     """The keys in ``<directory>/keys/*.pub.pem``."""
     found = []
     for path in sorted((directory / "keys").glob("*.pub.pem")):
-        public = load_pem_public_key(path.read_bytes())
+        try:
+            public = load_pem_public_key(path.read_bytes())
+        except ValueError:
+            raise Refused(path, "the public key cannot be read") from None
         if not isinstance(public, Ed25519PublicKey):
             raise Refused(path, "not an Ed25519 public key")
         fingerprint = hashlib.sha256(public.public_bytes_raw()).hexdigest()

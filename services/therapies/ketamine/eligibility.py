@@ -514,6 +514,8 @@ def _tests(case: EligibilityCase, e: Assessment) -> None:
         e.fire("K-E-DRUG-SCREEN", e.inputs["drug_screen"])
     e.look("pregnancy_potential", case.pregnancy_potential)
     e.look("sex_at_birth", case.sex_at_birth)
+    if case.sex_at_birth is None:
+        e.lack("sex_at_birth", "chooses cuts and formulas")
     if case.pregnancy_potential is None and case.sex_at_birth is not Sex.MALE:
         e.lack("pregnancy_potential", "decides whether a pregnancy test is due")
     if case.hcg is not None and case.hcg.result not in (Sign.NEGATIVE, Sign.NORMAL):

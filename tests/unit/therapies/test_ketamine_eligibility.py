@@ -464,3 +464,8 @@ def test_valid_until_is_thirty_days_on() -> None:
     found = eligibility(eligible(), RULES).result
     assert found is not None
     assert found.valid_until == dt.date(2027, 2, 20)
+
+
+@pytest.mark.parametrize("fact", [f for f in FACTS if f not in {"lorazepam_equivalent", "cardiovascular_event_date"}])
+def test_each_fact_alone_unknown_is_incomplete(fact: str) -> None:
+    assert eligibility(blank(eligible(), {fact}), RULES).outcome is Outcome.INCOMPLETE

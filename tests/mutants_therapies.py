@@ -1,0 +1,179 @@
+"""Change one thing in the safety rules at a time: the unit tests must go red. ``python -m tests.mutants_therapies``
+prints survivors.
+
+Mutations: a comparison swapped, ``and``/``or`` swapped, ``not`` dropped, a condition forced, 0/1/2 off by one,
+    ``+``/``-`` swapped,
+``min``/``max`` and ``any``/``all`` swapped. Each mutant runs in its own process on a copy of the tree, only the tests
+of its module, and stops at the first failure. A survivor is either listed in ``EQUIVALENT`` with the reason why no
+outcome changes, or a gap in the tests.
+"""
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RULES = Path("services/therapies")
+TESTS = Path("tests/unit/therapies")
+# module -> (functions, or every one when empty; tests that guard it)
+TARGETS: dict[str, tuple[set[str], tuple[str, ...]]] = {
+    "ketamine/gates.py": (set(), ("test_ketamine_gates.py",)),
+    "ketamine/alerts.py": (set(), ("test_ketamine_alerts.py", "test_recordings.py")),
+    "ketamine/dosing.py": (set(), ("test_ketamine_dose.py",)),
+    "ketamine/discharge.py": (set(), ("test_ketamine_discharge.py",)),
+    "instruments.py": (
+        {"_total", "_phq9_algorithm", "_suicide_item", "cssrs_screener", "cssrs_since_last", "_intensity", "_cssrs"},
+        ("test_instruments.py",),
+    ),
+}
+SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
+
+
+def variants(node: ast.AST) -> Iterator[ast.AST]:
+    """Each single change of one node."""
+    if isinstance(node, ast.Compare):
+        for swap in SWAPS.get(type(node.ops[0]), ()):
+            changed = deepcopy(node)
+            changed.ops[0] = swap()  # type: ignore[call-overload]
+            yield changed
+    elif isinstance(node, ast.BoolOp):
+        changed_bool = deepcopy(node)
+        changed_bool.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield changed_bool
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield node.operand
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        changed_op = deepcopy(node)
+        changed_op.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+        yield changed_op
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NAMES:
+        changed_call = deepcopy(node)
+        changed_call.func = ast.Name(NAMES[node.func.id], ast.Load())
+        yield changed_call
+    elif isinstance(node, ast.Constant) and type(node.value) is int and node.value in (0, 1, 2):
+        yield ast.Constant(node.value + 1)
+    elif isinstance(node, ast.If):
+        for forced in (True, False):
+            changed_if = deepcopy(node)
+            changed_if.test = ast.Constant(forced)
+            yield changed_if
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, target: ast.AST, by: ast.AST) -> None:
+        self.target, self.by = target, by
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return ast.copy_location(self.by, node) if node is self.target else self.generic_visit(node)
+
+
+def mutants(path: Path, functions: set[str]) -> Iterator[tuple[int, str, str]]:
+    """(line, before -> after, source) of every mutant of a file."""
+    tree = ast.parse(path.read_text())
+    for function in [
+        n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and (not functions or n.name in functions)
+    ]:
+        for statement in function.body:
+            for node in ast.walk(statement):
+                for changed in variants(node):
+                    before = ast.unparse(node.test if isinstance(node, ast.If) else node)
+                    after = ast.unparse(changed.test if isinstance(changed, ast.If) else changed)
+                    if before == after:
+                        continue
+                    copy = deepcopy(tree)
+                    twin = _twin(tree, copy, node)
+                    source = ast.unparse(ast.fix_missing_locations(_Replace(twin, changed).visit(copy)))
+                    yield getattr(node, "lineno", 0), f"{before}  ->  {after}", source
+
+
+def _twin(tree: ast.AST, copy: ast.AST, node: ast.AST) -> ast.AST:
+    return next(b for a, b in zip(ast.walk(tree), ast.walk(copy), strict=True) if a is node)
+
+
+def main() -> int:
+    """Run the mutants; exit 1 when one survives that is not explained."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="stop after this long; the rest is reported as not run"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=0, help="at most this many mutants a module, chosen by a fixed seed"
+    )
+    parser.add_argument("--module", default="", help="only this module")
+    options = parser.parse_args()
+    end = time.monotonic() + options.minutes * 60
+    killed = skipped = 0
+    survivors: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        for part in ("services", "schemas", "tests", "examples"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        for module, (functions, tests) in TARGETS.items():
+            if options.module and module != options.module:
+                continue
+            path = tree / RULES / module
+            original = path.read_text()
+            found = list(mutants(path, functions))
+            if options.sample and len(found) > options.sample:
+                found = random.Random(1).sample(found, options.sample)
+            for line, change, source in found:
+                if time.monotonic() > end:
+                    skipped += 1
+                    continue
+                path.write_text(source)
+                if _green(tree, tests):
+                    survivors.append(f"{module}:{line}: {change}")
+                    print(f"survived  {survivors[-1]}", flush=True)
+                else:
+                    killed += 1
+            path.write_text(original)
+            print(
+                f"{module}: {len(found)} mutants; so far {killed} killed, {len(survivors)} survived, {skipped} not run",
+                flush=True,
+            )
+    return 1 if survivors else 0
+
+
+def _green(tree: Path, tests: tuple[str, ...]) -> bool:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        "--timeout=60",
+    ]
+    command += [str(TESTS / test) for test in tests]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=180, check=False)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
