@@ -39,14 +39,14 @@ MUTANTS = (
         "services/runtime/messaging/inbox.py",
         "        if verdict is Verdict.DUPLICATE:\n            outcome.duplicates += 1\n        elif verdict is Verdict.FORK:",
         "        if verdict is Verdict.FORK:",
-        ("tests/unit/test_triage.py", "tests/unit/test_simulation.py", "tests/faults/test_consumers.py"),
+        ("tests/unit/test_triage.py", "tests/unit/test_simulation.py", "tests/faults/test_once.py"),
     ),
     Mutant(
         "cursor in the effect's transaction",
         "services/runtime/messaging/inbox.py",
         "        await self._advance(connection, list(applied.values()))\n        if draining",
         "        if draining",
-        ("tests/faults/test_consumers.py",),
+        ("tests/faults/test_once.py",),
     ),
     Mutant(
         "lane lock",
@@ -99,7 +99,7 @@ MUTANTS = (
         "async with self.database.acquire(Budget.TIMERS) as connection:\n"
         "            context = await read_context(connection)\n"
         "            rows = await self._claim(connection, self._inside,",
-        ("tests/faults/test_timers.py",),
+        ("tests/faults/test_once.py",),
     ),
     Mutant(
         "outbox in the same transaction",

@@ -91,9 +91,7 @@ class _Replace(ast.NodeTransformer):
 def mutants(path: Path, functions: set[str]) -> Iterator[tuple[int, str, str]]:
     """(line, before -> after, source) of every mutant of a file."""
     tree = ast.parse(path.read_text())
-    for function in [
-        n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and (not functions or n.name in functions)
-    ]:
+    for function in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and (not functions or n.name in functions)]:
         for statement in function.body:
             for node in ast.walk(statement):
                 for changed in variants(node):
@@ -114,12 +112,8 @@ def _twin(tree: ast.AST, copy: ast.AST, node: ast.AST) -> ast.AST:
 def main() -> int:
     """Run the mutants; exit 1 when one survives that is not explained."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--minutes", type=float, default=30, help="stop after this long; the rest is reported as not run"
-    )
-    parser.add_argument(
-        "--sample", type=int, default=0, help="at most this many mutants a module, chosen by a fixed seed"
-    )
+    parser.add_argument("--minutes", type=float, default=30, help="stop after this long; the rest is reported as not run")
+    parser.add_argument("--sample", type=int, default=0, help="at most this many mutants a module, chosen by a fixed seed")
     parser.add_argument("--module", default="", help="only this module")
     options = parser.parse_args()
     end = time.monotonic() + options.minutes * 60

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from services.cli.catalogue import load_services
-from services.cli.operate import commands
+from services.cli.operate import commands as operate
+from services.cli.rules import commands as rules
 from services.cli.stack.errors import StackError
 from services.cli.stack.jars import Report
 from services.cli.stack.kafka import default_cache, prepare
@@ -303,7 +304,7 @@ def _plain_table(*columns: str) -> Table:
     return table
 
 
-for _command in commands:
+for _command in (*operate, *rules):
     cli.add_command(_command)
 
 

@@ -136,9 +136,7 @@ def rules() -> None:
 @rules.command()
 @click.option("--therapy", required=True, type=click.Choice(tuple(THERAPIES)))
 @click.option("--case", "case_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="Thresholds of that date; the case's own date by default."
-)
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="Thresholds of that date; the case's own date by default.")
 @directory_option
 @production_option
 def explain(therapy: str, case_file: Path, as_of: dt.datetime | None, directory: Path, production: bool | None) -> None:

@@ -159,18 +159,12 @@ def test_session_one_raises_one_alert_by_the_relative_rule() -> None:
     for second in range(0, 72 * 60, 20):
         at = start + dt.timedelta(seconds=second)
         entries.append(
-            Reading(
-                id=f"s{second}", at=at, recorded_at=at, source=Source.STREAM, spo2=q("98 %"), heart_rate=q("80 /min")
-            )
+            Reading(id=f"s{second}", at=at, recorded_at=at, source=Source.STREAM, spo2=q("98 %"), heart_rate=q("80 /min"))
         )
     dizzy = local(DAY + "10:56")
-    entries.append(
-        Reading(id="dizzy", at=dizzy, recorded_at=dizzy, source=Source.TYPED, symptoms=frozenset({"dizziness"}))
-    )
+    entries.append(Reading(id="dizzy", at=dizzy, recorded_at=dizzy, source=Source.TYPED, symptoms=frozenset({"dizziness"})))
     resolved, ended = local(DAY + "11:04:40"), local(DAY + "11:10:30")
-    entries.append(
-        Event(id="res", at=resolved, recorded_at=resolved, kind=EventKind.RESOLVED, family="sbp_high", role="nurse")
-    )
+    entries.append(Event(id="res", at=resolved, recorded_at=resolved, kind=EventKind.RESOLVED, family="sbp_high", role="nurse"))
     entries.append(Event(id="end", at=local(DAY + "11:10"), recorded_at=ended, kind=EventKind.INFUSION_ENDED))
     state = fold(begin(start, vitals(local(DAY + "10:17")), KETAMINE), entries, local(DAY + "12:34"), KETAMINE)
     assert isinstance(state, AlertState)
@@ -184,9 +178,7 @@ def test_session_one_raises_one_alert_by_the_relative_rule() -> None:
 
 
 def test_discharge_is_refused_at_1220_and_ready_at_1234() -> None:
-    sets = tuple(
-        vitals(local(DAY + t), sbp=s, dbp=b, heart_rate=h, resp_rate=r, spo2=o) for t, s, b, h, r, o in SETS[6:]
-    )
+    sets = tuple(vitals(local(DAY + t), sbp=s, dbp=b, heart_rate=h, resp_rate=r, spo2=o) for t, s, b, h, r, o in SETS[6:])
     early = discharge(
         discharge_case(
             at=wall(DAY + "12:20"), sets=sets, cadss6=None, aldrete=None, escort_seen=None, cssrs_at=None, cssrs=None

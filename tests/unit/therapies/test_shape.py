@@ -167,9 +167,7 @@ def test_rules_import_only_the_standard_library_values_and_each_other(path: Path
         )
         for name in names:
             top = name.split(".")[0]
-            assert (
-                top in sys.stdlib_module_names or name == "schemas.values" or name.startswith("services.therapies")
-            ), name
+            assert top in sys.stdlib_module_names or name == "schemas.values" or name.startswith("services.therapies"), name
             assert name != "services.therapies.thresholds"
 
 
@@ -184,11 +182,9 @@ def test_off_label_use_is_never_called_approved() -> None:
     for path in [*RULE_FILES, *DIRECTORY.rglob("*.toml")]:
         for line in path.read_text().lower().splitlines():
             if "approved" in line and "ketamine" in line:
-                assert (
-                    "anaesthetic" in line
-                    or "no ketamine plan is approved" in line
-                    or "ketamine plan is approved" in line
-                ), line
+                assert "anaesthetic" in line or "no ketamine plan is approved" in line or "ketamine plan is approved" in line, (
+                    line
+                )
             assert "fda-approved" not in line
 
 
@@ -260,9 +256,7 @@ def test_ten_thousand_wall_clocks_against_an_oracle() -> None:
             repeated += len(same) > 1
         else:
             before = max(
-                c
-                for c in candidates
-                if c.astimezone(info).replace(tzinfo=None) < wanted and c <= base + dt.timedelta(hours=14)
+                c for c in candidates if c.astimezone(info).replace(tzinfo=None) < wanted and c <= base + dt.timedelta(hours=14)
             )
             shown = found.at.astimezone(info).replace(tzinfo=None)
             gap = _offset_at(info, found.at) - _offset_at(info, before)
