@@ -136,7 +136,8 @@ class World:
 
     # --- the service -----------------------------------------------------------------------------------------------
 
-    async def spawn(self, *, wait: bool = True, failpoints: str = "", **environment: str) -> Process:
+    # ``wait`` is no bool for mypy, which would then refuse a whole environment given as ``**dict``.
+    async def spawn(self, *, wait: object = True, failpoints: str = "", **environment: str) -> Process:
         """Start a ledger process. Keyword arguments are more environment."""
         number = len(self.processes)
         port = free_ports(1)[0]
