@@ -35,6 +35,7 @@ from services.runtime.settings import (
 )
 from tests.support.ledger.app import SERVICE
 from tests.support.servers import LEDGER_PASSWORD, TEMPLATE, Servers
+from tests.support.tokens import bearer
 from tests.support.waiting import eventually
 
 __all__ = ["PARTITIONS", "Process", "Reply", "World", "make_world"]
@@ -160,11 +161,12 @@ class World:
         return await self.call(process, "/entries", body, key=entry)
 
     async def call(self, process: Process, path: str, body: str, *, key: str = "") -> Reply:
-        """POST some JSON."""
+        """POST some JSON, as a nurse."""
+        headers = {**bearer(), "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
-                session.post(process.url + path, data=body, headers={"Idempotency-Key": key}) as response,
+                session.post(process.url + path, data=body, headers=headers) as response,
             ):
                 text = await response.text()
                 return Reply(response.status, json.loads(text) if text.startswith("{") else text)
