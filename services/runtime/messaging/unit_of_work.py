@@ -266,13 +266,16 @@ class UnitOfWork:
             await connection.executemany("insert into audit (actor, action, target, reason) values ($1, $2, $3, $4)", audit)
 
     async def _write_rows(self, connection: Connection, rows: Sequence[RowChange]) -> None:
-        # Tables in order of first appearance (a parent before its child), keys in order inside (so that two batches lock
-        # rows in the same order).
-        groups: dict[tuple[str, bool], list[list[Any]]] = defaultdict(list)
+        # Tables in order of first appearance (a parent before its child; new and known rows of a table together, or the child
+        # of one decision would come before the new parent of another), keys in order inside (so that two batches lock rows in
+        # the same order).
+        places: dict[tuple[type[RowChange], str], int] = {}
+        groups: dict[tuple[int, str, bool], list[list[Any]]] = defaultdict(list)
         for row in rows:
             query, guarded, args = _statement(row)
-            groups[query, guarded].append(args)
-        for (query, guarded), batch in groups.items():
+            place = places.setdefault((type(row), row.table), len(places))
+            groups[place, query, guarded].append(args)
+        for (_, query, guarded), batch in sorted(groups.items(), key=lambda group: group[0][0]):
             batch.sort(key=repr)
             if guarded:
                 if len(await connection.fetchmany(query, batch)) != len(batch):
