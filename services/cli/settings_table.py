@@ -4,7 +4,7 @@
 """
 
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
@@ -23,20 +23,20 @@ from services.runtime.settings import (
     SmtpSettings,
 )
 
-__all__ = ["DOCUMENT", "Setting", "known", "reference", "settings", "unknown"]
+__all__ = ["DOCUMENT", "SECTIONS", "Setting", "known", "reference", "settings", "unknown"]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
-_SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
-    ("The process", ProcessSettings),
-    ("PostgreSQL", DatabaseSettings),
-    ("Apache Kafka", KafkaSettings),
-    ("Mail", SmtpSettings),
-    ("HTTP", HttpSettings),
-    ("The messaging kernel", MessagingSettings),
-    ("Operators' commands", OperatorSettings),
-    ("The local stack (`telemed up`)", StackSettings),
-)
+SECTIONS: Mapping[str, type[BaseSettings]] = {
+    "The process": ProcessSettings,
+    "PostgreSQL": DatabaseSettings,
+    "Apache Kafka": KafkaSettings,
+    "Mail": SmtpSettings,
+    "HTTP": HttpSettings,
+    "The messaging kernel": MessagingSettings,
+    "Operators' commands": OperatorSettings,
+    "The local stack (`telemed up`)": StackSettings,
+}
 _COMMAND_LINE = (
     ("TELEMED_HOME", "`.telemed`", "folder of the local stack: its data, secrets and logs"),
     ("TELEMED_CACHE", "`~/.cache/telemed`", "folder of what was downloaded for the local stack"),
@@ -79,7 +79,7 @@ def settings(section: type[BaseSettings]) -> Iterator[Setting]:
 def known() -> frozenset[str]:
     """Every variable that something of ours reads. Any of a service's own settings may be given as a file."""
     found = {name for name, _, _ in _COMMAND_LINE}
-    for _, section in _SECTIONS:
+    for section in SECTIONS.values():
         for setting in settings(section):
             found |= {setting.variable, setting.variable + "_FILE"}
     return frozenset(found)
@@ -93,7 +93,7 @@ def unknown(names: Iterable[str]) -> list[str]:
 def reference() -> str:
     """The text of docs/settings.md."""
     parts = [_HEAD]
-    for title, section in _SECTIONS:
+    for title, section in SECTIONS.items():
         parts.append(f"\n## {title}\n\n| variable | type | default | meaning |\n|---|---|---|---|\n")
         for setting in settings(section):
             mark = " (secret)" if setting.secret else ""

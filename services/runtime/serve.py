@@ -20,6 +20,9 @@ from prometheus_client import generate_latest
 
 from services.runtime import log
 from services.runtime.database import LOST, Budget, Database, Unavailable
+from services.runtime.edge.connections import Limits, Runner
+from services.runtime.edge.route import RouteError
+from services.runtime.edge.server import Edge
 from services.runtime.failpoints import Failpoints
 from services.runtime.messaging.consumer import Consumer
 from services.runtime.messaging.inbox import Inbox
@@ -134,7 +137,12 @@ async def serve(service: Service, settings: ServiceSettings) -> int:
     except (Unavailable, MigrationError) as error:
         _log.error("cannot-start", error_class=type(error).__name__, reason=str(error))
         return 1
-    site = await _listen(runtime)
+    try:
+        site = await _listen(runtime)
+    except RouteError as error:
+        _log.error("cannot-start", error_class="RouteError", reason=str(error))
+        await runtime.database.close()
+        return 1
     # What was made until now lives as long as the process: the collector need not walk it again (p99 of reads 10 -> 1 ms).
     gc.collect()
     gc.freeze()
@@ -181,16 +189,15 @@ async def _open(runtime: Runtime) -> None:
 
 
 async def _listen(runtime: Runtime) -> web.AppRunner:
-    application = web.Application(client_max_size=1024 * 1024)
+    service, settings, http = runtime.service, runtime.settings, runtime.settings.http
+    authenticate = service.authenticate(settings) if service.authenticate is not None else None
+    edge = Edge(service.routes, authenticate, runtime.unit_of_work, runtime.database, http)
+    application = edge.application()
     application.router.add_get("/livez", _livez)
     application.router.add_get("/readyz", _bound(_readyz, runtime))
     application.router.add_get("/metrics", _bound(_metrics, runtime))
-    if runtime.service.routes is not None:
-        runtime.service.routes(application, runtime)
-    # A plain AppRunner would keep a silent connection for an hour.
-    runner = web.AppRunner(application, keepalive_timeout=15, access_log=None, shutdown_timeout=8, handle_signals=False)
+    runner = Runner(application, Limits(http.connections, http.head_timeout_s, http.keep_alive_s))
     await runner.setup()
-    http = runtime.settings.http
     await web.TCPSite(runner, http.host, http.port, reuse_address=True).start()
     runtime.port = runner.addresses[0][1]
     return runner
@@ -247,7 +254,8 @@ async def _readyz(runtime: Runtime) -> web.Response:
     if not runtime.ready:
         return web.json_response({"status": "stopping" if runtime.port else "starting"}, status=503)
     try:
-        async with runtime.database.acquire(Budget.HTTP) as connection:
+        # Not of the routes' budget: when that is used up we are busy, not unwell.
+        async with runtime.database.acquire(Budget.TIMERS) as connection:
             await connection.fetchval("select 1")
     except LOST as error:
         return web.json_response({"status": "unready", "reason": f"database: {error}"}, status=503)

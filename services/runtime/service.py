@@ -3,19 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from schemas.registry import REGISTRY, Registry
+from services.runtime.edge.principal import Authenticate
+from services.runtime.edge.route import Route
 from services.runtime.messaging.inbox import Subscription
 from services.runtime.messaging.ladders import Ladder
 from services.runtime.messaging.paging import OnCall, no_roster
 from services.runtime.messaging.timers import TimerHandler
-from services.runtime.settings import role_of
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from services.runtime.serve import Runtime
+from services.runtime.settings import ServiceSettings, role_of
 
 __all__ = ["Service"]
 
@@ -34,7 +30,8 @@ class Service:
         ladders: who is paged, in which order, per page code.
         on_call: who is on call for a role, by the service's own copy of the roster.
         registry: the event types that are known to it.
-        routes: adds its HTTP routes to the application, given the running runtime.
+        routes: its HTTP routes, declared.
+        authenticate: from its settings to what verifies a bearer token.
     """
 
     name: str
@@ -46,7 +43,8 @@ class Service:
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
     on_call: OnCall = no_roster
     registry: Registry = REGISTRY
-    routes: Callable[["web.Application", "Runtime"], None] | None = None
+    routes: tuple[Route, ...] = ()
+    authenticate: Callable[[ServiceSettings], Authenticate] | None = None
 
     @property
     def schema(self) -> str:

@@ -176,6 +176,20 @@ class HttpSettings(_Settings):
 
     host: str = Field(default="127.0.0.1", description="address to listen at")
     port: int = Field(ge=0, le=65535, description="port to listen at; 0 takes a free one")
+    board_origin: str = Field(
+        default="",
+        pattern="^(https?://[a-z0-9.-]+(:[0-9]+)?)?$",
+        description="the one origin whose pages may call us, e.g. `https://board.example.org`",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        pattern="^[0-9a-fA-F.:/,]*$",
+        description="networks of our own proxies (`10.0.0.0/8,...`), whose `X-Forwarded-For` is believed",
+    )
+    connections: int = Field(default=2000, ge=10, description="open at once; one more closes the longest-waiting one")
+    head_timeout_s: float = Field(default=8.0, gt=0, description="for a request's headers to arrive")
+    body_timeout_s: float = Field(default=8.0, gt=0, description="for a request's body to arrive")
+    keep_alive_s: float = Field(default=15.0, gt=0, description="an idle connection is kept for")
 
 
 class MessagingSettings(_Settings):

@@ -13,6 +13,7 @@ from typing import Self
 
 import aiohttp
 
+from tests.support.tokens import bearer
 from tests.support.waiting import eventually
 from tests.support.world import Process
 
@@ -101,7 +102,8 @@ class Load:
         assert self._session is not None
         answer = Answer(0)
         try:
-            url, headers = f"{process.url}/entries", {"Idempotency-Key": asked.entry}
+            url = f"{process.url}/entries"
+            headers = {**bearer(), "Content-Type": "application/json", "Idempotency-Key": asked.entry}
             async with self._session.post(url, data=asked.body, headers=headers) as response:
                 answer = Answer(response.status, await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError):

@@ -35,6 +35,7 @@ from services.runtime.settings import (
 )
 from tests.support.ledger.app import SERVICE
 from tests.support.servers import LEDGER_PASSWORD, TEMPLATE, Servers
+from tests.support.tokens import bearer
 from tests.support.waiting import eventually
 
 __all__ = ["PARTITIONS", "Process", "Reply", "World", "make_world"]
@@ -136,7 +137,8 @@ class World:
 
     # --- the service -----------------------------------------------------------------------------------------------
 
-    async def spawn(self, *, wait: bool = True, failpoints: str = "", **environment: str) -> Process:
+    # ``wait`` is no bool for mypy, which would then refuse a whole environment given as ``**dict``.
+    async def spawn(self, *, wait: object = True, failpoints: str = "", **environment: str) -> Process:
         """Start a ledger process. Keyword arguments are more environment."""
         number = len(self.processes)
         port = free_ports(1)[0]
@@ -159,11 +161,12 @@ class World:
         return await self.call(process, "/entries", body, key=entry)
 
     async def call(self, process: Process, path: str, body: str, *, key: str = "") -> Reply:
-        """POST some JSON."""
+        """POST some JSON, as a nurse."""
+        headers = {**bearer(), "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
-                session.post(process.url + path, data=body, headers={"Idempotency-Key": key}) as response,
+                session.post(process.url + path, data=body, headers=headers) as response,
             ):
                 text = await response.text()
                 return Reply(response.status, json.loads(text) if text.startswith("{") else text)

@@ -241,6 +241,8 @@ class Inbox:
             Conflict: somebody else was faster; nothing of this transaction may be kept.
         """
         await self._lock(connection, records)
+        if draining is not None and not await self._still_due(connection, draining):
+            return []
         context = await read_context(connection)
         known = [(record, _attributes(record)) for record in records if not _is_mark(record)]
         sources = {known.source for _, known in known if isinstance(known, Attributes)}
@@ -316,6 +318,12 @@ class Inbox:
             zlib.crc32(f"telemed.{self.schema}.consumer".encode()) - 2**31,
             sorted({zlib.crc32(name.encode()) - 2**31 for name in names}),
         )
+
+    async def _still_due(self, connection: Connection, parked_id: int) -> bool:
+        """Asked under the lock: another replica may have tried it since it was found due, and an event that fails must be
+        counted and announced once."""
+        query = "select exists (select 1 from parked where id = $1 and status = 'waiting' and next_at <= clock_timestamp())"
+        return bool(await connection.fetchval(query, parked_id))
 
     async def _positions(self, connection: Connection, sources: Iterable[str], draining: int | None) -> dict[str, Position]:
         rows = await connection.fetch(

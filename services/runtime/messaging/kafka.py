@@ -7,7 +7,6 @@ never set: its heartbeats cannot fence a twin, and two members with one id were 
 import asyncio
 import math
 import ssl
-from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -114,8 +113,3 @@ async def _quietly(closing: Any) -> None:
         await asyncio.wait_for(closing, 5)
     except (TimeoutError, KafkaError, OSError):
         return
-
-
-def partitions(count: int) -> Sequence[int]:
-    """All partition numbers of one of our topics."""
-    return range(count)

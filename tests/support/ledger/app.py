@@ -6,9 +6,10 @@ from pathlib import Path
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.runtime.service import Service
 from tests.support.ledger.events import REGISTRY
-from tests.support.ledger.http import routes
+from tests.support.ledger.http import ROUTES
 from tests.support.ledger.subscriptions import SUBSCRIPTIONS
 from tests.support.ledger.timers import Fire, Notify
+from tests.support.tokens import authenticate
 
 __all__ = ["SERVICE"]
 
@@ -21,5 +22,6 @@ SERVICE = Service(
     timers={"ledger.fire": Fire(), "ledger.notify": Notify()},
     ladders={"ledger.flagged": Ladder((Rung(timedelta(0), "nurse"), Rung(timedelta(seconds=60), "prescriber")))},
     registry=REGISTRY,
-    routes=routes,
+    routes=ROUTES,
+    authenticate=lambda _: authenticate,
 )

@@ -27,7 +27,9 @@ async def post_entry(command: PostEntry, read: Reader, context: Context) -> Chan
     account = await store.account(read, command.account)
     decided = domain.decide_post(account, command.entry, command.amount)
     if isinstance(decided, domain.Overdrawn):
-        return Rejected(decided.code, status=409, body=json.dumps({"code": decided.code}).encode())
+        return Rejected(decided.code)
+    if await store.entry_exists(read, command.entry):
+        return Rejected("entry-exists")
     return Changes(
         rows=store.account_rows(account, decided),
         events=events.public(decided, flagged=command.flagged, padding=command.padding),

@@ -6,7 +6,17 @@ from services.runtime.database import Reader
 from services.runtime.messaging.changes import Append, Put, Row
 from tests.support.ledger.domain import Account, EntryPosted, Mirror
 
-__all__ = ["account", "account_rows", "effect_row", "mirror_row", "mirrors", "total_row", "totals"]
+__all__ = [
+    "account",
+    "account_rows",
+    "accounts_after",
+    "effect_row",
+    "entry_exists",
+    "mirror_row",
+    "mirrors",
+    "total_row",
+    "totals",
+]  # fmt: skip
 
 
 async def account(read: Reader, account_id: str) -> Account:
@@ -21,6 +31,17 @@ def account_rows(before: Account, event: EntryPosted) -> list[Row | Append]:
         Row("account", {"id": before.id}, {"balance": event.balance}, before.version),
         Append("entry", {"id": event.entry, "account": before.id, "amount": event.amount}),
     ]
+
+
+async def accounts_after(read: Reader, account_id: str, limit: int) -> list[Account]:
+    """Accounts behind an id, in order."""
+    rows = await read.fetch("select id, balance, version from account where id > $1 order by id limit $2", account_id, limit)
+    return [Account(row["id"], row["balance"], row["version"]) for row in rows]
+
+
+async def entry_exists(read: Reader, entry_id: str) -> bool:
+    """Whether an entry has this id, in whatever account."""
+    return bool(await read.fetchval("select exists (select 1 from entry where id = $1)", entry_id))
 
 
 async def mirrors(read: Reader, accounts: Collection[str]) -> Mapping[str, Mirror]:

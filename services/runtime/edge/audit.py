@@ -1,0 +1,68 @@
+"""Audit rows of requests. A write's row goes into the write's transaction; a read's is committed before the answer leaves."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from services.runtime.database import Budget, Database, OutcomeUnknown, Unavailable
+from services.runtime.edge.principal import Principal
+from services.runtime.edge.route import Asked, Route
+from services.runtime.messaging.changes import AuditEntry, Changes
+from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
+
+__all__ = ["ReadAudit", "audit_entry", "target_of"]
+
+_BATCH = 500
+
+
+def audit_entry(principal: Principal, route: Route, request: Asked[Any, Any, Any], target: str, reason: str = "") -> AuditEntry:
+    """Who did what to which record, from where, under which policy, and why."""
+    return AuditEntry(principal.person, route.audit or route.name, target, reason)
+
+
+def target_of(record: Mapping[str, str]) -> str:
+    """``account/a1``, or several in the order in which the route names them."""
+    return "/".join(f"{name}/{value}" for name, value in record.items()) or "-"
+
+
+class ReadAudit:
+    """Commits the rows of many reads together: each waits for its own row, one commit serves all that wait."""
+
+    def __init__(self, database: Database, unit_of_work: UnitOfWork) -> None:
+        self._database = database
+        self._unit_of_work = unit_of_work
+        self._waiting: list[tuple[AuditEntry, asyncio.Future[None]]] = []
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Returns once the row is committed.
+
+        Raises:
+            Unavailable: it is not; then the answer must not leave.
+        """
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, written))
+        if not self._writers:
+            task = asyncio.create_task(self._write())
+            self._writers.add(task)
+            task.add_done_callback(self._writers.discard)
+        await written
+
+    async def _write(self) -> None:
+        # What comes while a batch is being committed makes up the next batch.
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            problem: Exception | None = None
+            try:
+                async with self._database.acquire(Budget.HTTP) as connection, connection.transaction():
+                    context = await read_context(connection)
+                    await self._unit_of_work.write(connection, [Changes(audit=[entry for entry, _ in batch])], context)
+            except Exception as error:  # noqa: BLE001 - each reader is told that its row is not there
+                problem = error if isinstance(error, Unavailable | OutcomeUnknown) else Unavailable(type(error).__name__)
+            for _, written in batch:
+                if written.done():
+                    continue
+                if problem is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(Unavailable(str(problem)))

@@ -1,0 +1,423 @@
+"""From a request to its answer. The order is fixed: size and type, authenticate, role, body, relationship, stored reply,
+If-Match, decide. Whatever a client sends, the answer is a declared one.
+"""
+
+import asyncio
+import functools
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import web
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from pydantic import BaseModel, ValidationError
+
+from services.runtime import log
+from services.runtime.database import Budget, Database, OutcomeUnknown, Reader, Unavailable
+from services.runtime.edge import problems, strict_json
+from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
+from services.runtime.edge.pages import link
+from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature
+from services.runtime.edge.principal import Authenticate, Principal, Unauthenticated
+from services.runtime.edge.problems import FieldProblem, Problem, ProblemType
+from services.runtime.edge.rates import Rates, client_address
+from services.runtime.edge.route import Asked, Decide, Find, NaturalKey, Nothing, Route, RouteError, check
+from services.runtime.messaging.changes import Changes, Context, Rejected
+from services.runtime.messaging.unit_of_work import EventTooLarge, IdempotencyKey, UnitOfWork, read_context
+from services.runtime.settings import HttpSettings
+
+__all__ = ["Edge"]
+
+_log = log.get_logger()
+_tracer = trace.get_tracer("telemed.edge")
+_traceparent = TraceContextTextMapPropagator()
+
+_KEY = re.compile(r'^(?:"([!#-~]{1,128})"|([!#-~]{1,128}))$')
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
+_ETAG = re.compile(r'^"([0-9]{1,18})"$')
+_SENT_BY_THE_BOARD = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent")
+_RETRY = {"Retry-After": "1"}
+_SECURE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "telemed"}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Edge:
+    """The declared routes of one service on an aiohttp application."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        authenticate: Authenticate | None,
+        unit_of_work: UnitOfWork,
+        database: Database,
+        settings: HttpSettings,
+    ) -> None:
+        check(routes)
+        if authenticate is None and any(isinstance(route.policy, Bearer) for route in routes):
+            raise RouteError("routes for signed-in users are declared, and nothing that verifies their tokens")
+        self.routes = tuple(routes)
+        self._authenticate = authenticate or _nobody
+        self._unit_of_work = unit_of_work
+        self._database = database
+        self._settings = settings
+        self._reads = ReadAudit(database, unit_of_work)
+        self._rates = {r.name: Rates(r.policy.count, r.policy.per_s) for r in routes if isinstance(r.policy, Public)}
+        self._trusted = [ipaddress.ip_network(text) for text in settings.trusted_proxies.split(",") if text]
+
+    def application(self) -> web.Application:
+        """The application; routes of health and metrics may be added to it."""
+        application = web.Application(middlewares=[self._around], client_max_size=1024 * 1024)
+        for route in self.routes:
+            handler = functools.partial(self._handle, route)
+            application.router.add_route(route.method, route.path_template, handler, expect_handler=_expect)
+        return application
+
+    # --- around every request --------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _REQUEST_ID.match(given) else uuid4().hex
+        request["request_id"] = request_id
+        parent = _traceparent.extract({"traceparent": request.headers.get("traceparent", "")}, otel.Context())
+        label = request.match_info.route.resource.canonical if request.match_info.route.resource else "-"
+        with _tracer.start_as_current_span(f"{request.method} {label}", context=parent, kind=SpanKind.SERVER) as span:
+            # Without an SDK a request still has a trace, so that its events can be found by it.
+            if not span.get_span_context().is_valid:
+                span = NonRecordingSpan(SpanContext(uuid4().int, uuid4().int >> 64, is_remote=False, trace_flags=TraceFlags(0)))
+            token = otel.attach(trace.set_span_in_context(span))
+            try:
+                response = await self._answer(request, handler, label)
+                carrier: dict[str, str] = {}
+                _traceparent.inject(carrier)
+            finally:
+                otel.detach(token)
+        response.headers.update(_SECURE)
+        response.headers["X-Request-Id"] = request_id
+        if "traceparent" in carrier:
+            response.headers["traceparent"] = carrier["traceparent"]
+        self._allow_origin(request, response)
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler, label: str) -> web.StreamResponse:
+        try:
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+                return self._preflight(request)
+            return await handler(request)
+        except Problem as problem:
+            found = problem
+        except web.HTTPMethodNotAllowed as error:
+            found = Problem(problems.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+        except web.HTTPException as error:
+            found = Problem(problems.NOT_FOUND if error.status < 500 else problems.INTERNAL)
+        except EventTooLarge:
+            found = Problem(problems.EVENT_TOO_LARGE)
+        except Unavailable:
+            found = Problem(problems.UNAVAILABLE, headers=_RETRY)
+        except OutcomeUnknown:
+            found = Problem(problems.OUTCOME_UNKNOWN, headers=_RETRY)
+        except ConnectionError:
+            raise  # the client is gone
+        except Exception as error:  # noqa: BLE001 - the last resort: nothing of it is told, neither outside nor in the log
+            _log.error("unexpected", error_class=type(error).__name__, route=label, request_id=request["request_id"])
+            found = Problem(problems.INTERNAL, close=True)
+        if found.kind.status >= 500 or found.kind.status in (401, 403):
+            _log.warning("refused", code=found.kind.code, route=label, request_id=request["request_id"], reason=found.reason)
+        return problems.response(found)
+
+    # --- pages of the board ----------------------------------------------------------------------------------------
+
+    def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Vary"] = "Origin"
+        board = self._settings.board_origin
+        if board and request.headers.get("Origin") == board:
+            response.headers["Access-Control-Allow-Origin"] = board
+            response.headers["Access-Control-Expose-Headers"] = "ETag, Link, Location, Retry-After, X-Request-Id"
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        if not self._settings.board_origin or request.headers.get("Origin") != self._settings.board_origin:
+            raise Problem(problems.ORIGIN_REFUSED)
+        return web.Response(
+            status=204,
+            headers={
+                "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
+                "Access-Control-Allow-Headers": ", ".join(_SENT_BY_THE_BOARD),
+                "Access-Control-Max-Age": "600",
+            },
+        )
+
+    # --- one request of a declared route ---------------------------------------------------------------------------
+
+    async def _handle(self, route: Route, request: web.Request) -> web.StreamResponse:
+        origin = client_address(request.remote or "", request.headers.get("X-Forwarded-For", ""), self._trusted)
+        if isinstance(route.policy, Public):
+            wait = self._rates[route.name].take(origin)
+            if wait:
+                raise Problem(problems.TOO_MANY_REQUESTS, headers={"Retry-After": str(int(wait) + 1)}, close=True)
+        _check_length(route, request)
+        if isinstance(route.policy, WebhookSignature):
+            raw = await self._body(route, request)
+            principal = _sender(route.policy, request, raw)
+        else:
+            principal = await self._who(route, request)
+            raw = await self._body(route, request)
+        asked = _asked(route, request, principal, raw, origin)
+        if route.query is not None:
+            return await self._read(route, request, asked, route.query(asked))
+        if route.command is None:
+            raise RouteError(route.name)  # ``check`` has refused it already
+        return await self._write(route, request, asked, route.command(asked))
+
+    async def _who(self, route: Route, request: web.Request) -> Principal:
+        policy = route.policy
+        if isinstance(policy, Public):
+            return Principal("public", "anonymous", "public", frozenset(), "anonymous")
+        values = request.headers.getall("Authorization", [])
+        scheme, _, token = (values[0] if len(values) == 1 else "").partition(" ")
+        wanted = "link" if isinstance(policy, OneTimeLink) else "bearer"
+        if scheme.lower() != wanted or not token:
+            raise _unauthenticated("token-missing")
+        try:
+            if isinstance(policy, OneTimeLink):
+                async with self._database.acquire(Budget.HTTP) as connection:
+                    found = await policy.find(Reader(connection), token, await read_context(connection))
+                if found is not None:
+                    return found
+                raise _unauthenticated("link-not-valid")
+            principal = await self._authenticate(token)
+        except Unauthenticated as error:
+            raise _unauthenticated(error.code) from None
+        if isinstance(policy, Bearer) and not principal.roles & policy.roles:
+            await self._refused(route, request, principal, target_of(dict(request.match_info)), "role")
+            raise Problem(problems.FORBIDDEN, close=True)
+        return principal
+
+    async def _refused(self, route: Route, request: web.Request, principal: Principal, target: str, reason: str) -> None:
+        """Somebody who is known tried what they may not do: that is written down too."""
+        asked = Asked(principal, Nothing(), Nothing(), Nothing(), request_id=request["request_id"], origin=request.remote or "")
+        printable = "".join(character for character in target if character.isprintable())[:200]
+        entry = audit_entry(principal, route, asked, printable, reason)
+        await self._reads.record(replace(entry, action=f"{entry.action}:refused"))
+
+    async def _body(self, route: Route, request: web.Request) -> bytes:
+        if not request.body_exists:
+            return b""
+        if request.headers.get("Expect"):
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            # One deadline for the whole body: aiohttp has none, and a byte now and then would hold a connection for ever.
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while chunk := await request.content.readany():
+                    size += len(chunk)
+                    if size > route.max_body:
+                        raise Problem(problems.BODY_TOO_LARGE, close=True)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise Problem(problems.TIMEOUT, close=True) from None
+        except (web.RequestPayloadError, ValueError):
+            raise Problem(problems.MALFORMED_REQUEST, close=True) from None
+        return b"".join(chunks)
+
+    async def _relationship(self, route: Route, asked: Asked[Any, Any, Any], reader: Reader, context: Context) -> bool:
+        policy = route.policy
+        if not isinstance(policy, Bearer):
+            return True
+        return await policy.relationship(reader, asked.principal, route.record(asked), context)
+
+    async def _read(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], find: Find) -> web.Response:
+        target = target_of(route.record(asked))
+        async with self._database.acquire(Budget.HTTP) as connection:
+            context = await read_context(connection)
+            reader = Reader(connection)
+            allowed = await self._relationship(route, asked, reader, context)
+            found = await find(reader, context) if allowed else None
+        if found is None:
+            await self._refused(route, request, asked.principal, target, "relationship")
+            raise Problem(problems.NOT_FOUND)
+        if route.audit is not None:
+            shown = "" if isinstance(found, Rejected) else ",".join(found.shown)
+            reason = f"{request.query_string[:500]} -> {shown}" if shown or request.query_string else ""
+            await self._reads.record(audit_entry(asked.principal, route, asked, target, reason))
+        if isinstance(found, Rejected):
+            raise Problem(_kind(route, found))
+        answer = self._success(route, route.status, found.body.model_dump_json().encode())
+        if found.after:
+            answer.headers["Link"] = link(request.path, list(request.query.items()), found.after)
+        return answer
+
+    async def _write(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], decide: Decide) -> web.Response:
+        target = target_of(route.record(asked))
+        if isinstance(route.policy, Bearer):
+            async with self._database.acquire(Budget.HTTP) as connection:
+                allowed = await self._relationship(route, asked, Reader(connection), await read_context(connection))
+            if not allowed:
+                await self._refused(route, request, asked.principal, target, "relationship")
+                raise Problem(problems.NOT_FOUND)
+        key = _idempotency_key(route, request, asked)
+        versions = _if_match(request) if route.edits is not None else ()
+
+        async def whole(read: Reader, context: Context) -> Changes | Rejected:
+            if route.edits is not None:
+                version = await route.edits(read, asked)
+                if version is None:
+                    return _rejected(problems.NOT_FOUND)
+                if version not in versions:
+                    return _rejected(problems.PRECONDITION_FAILED)
+            decided = await decide(read, context)
+            if isinstance(decided, Rejected):
+                kind = _kind(route, decided)
+                return replace(decided, status=kind.status, body=decided.body or problems.document(kind))
+            return replace(decided, audit=[*decided.audit, audit_entry(asked.principal, route, asked, target)])
+
+        outcome = await self._unit_of_work.execute(whole, key=key)
+        if isinstance(outcome, Rejected):
+            if not outcome.body:
+                kind = _kind(route, outcome)
+                raise Problem(kind, headers=_RETRY if kind.status == 409 else {})
+            return web.Response(body=outcome.body, status=outcome.status, content_type=problems.CONTENT_TYPE)
+        return self._success(route, outcome.status, outcome.body)
+
+    def _success(self, route: Route, status: int, body: bytes) -> web.Response:
+        if status >= 400:  # a stored refusal, replayed
+            return web.Response(body=body, status=status, content_type=problems.CONTENT_TYPE)
+        answer = web.Response(body=body or None, status=status, content_type="application/json" if body else None)
+        if route.response is not None and body and ("version" in route.response.model_fields or route.location):
+            shown = route.response.model_validate_json(body)
+            version = getattr(shown, "version", None)
+            if version is not None:
+                answer.headers["ETag"] = f'"{version}"'
+            if route.location:
+                answer.headers["Location"] = route.location.format_map({name: str(value) for name, value in shown})
+        return answer
+
+
+# --- pieces ------------------------------------------------------------------------------------------------------------
+
+
+async def _nobody(_: str) -> Principal:
+    raise Unauthenticated("token-not-verifiable")
+
+
+async def _expect(request: web.Request) -> None:
+    # 100 Continue is sent only once the body is wanted: after the token and the announced size were looked at.
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        raise Problem(problems.EXPECTATION_FAILED, close=True)
+
+
+def _check_length(route: Route, request: web.Request) -> None:
+    if (request.content_length or 0) > route.max_body:
+        raise Problem(problems.BODY_TOO_LARGE, close=True)
+    if not request.body_exists:
+        return
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem(problems.UNSUPPORTED_MEDIA_TYPE, headers={"Accept-Encoding": "identity"}, close=True)
+    if route.method not in ("GET", "DELETE") and request.content_type not in route.media_types:
+        raise Problem(problems.UNSUPPORTED_MEDIA_TYPE, headers={"Accept": ", ".join(route.media_types)}, close=True)
+
+
+def _unauthenticated(code: str) -> Problem:
+    return Problem(problems.UNAUTHENTICATED, reason=code, headers={"WWW-Authenticate": "Bearer"}, close=True)
+
+
+def _sender(policy: WebhookSignature, request: web.Request, raw: bytes) -> Principal:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        policy.verify(Signed(headers, raw, str(request.url)))
+    except Unauthenticated as error:
+        raise _unauthenticated(error.code) from None
+    return Principal("webhook", policy.sender, policy.sender, frozenset(), f"webhook:{policy.sender}")
+
+
+def _asked(route: Route, request: web.Request, principal: Principal, raw: bytes, origin: str) -> Asked[Any, Any, Any]:
+    path = _path(route, request)
+    wrong: list[FieldProblem] = []
+    query: BaseModel = Nothing()
+    repeated = sorted({name for name in request.query if len(request.query.getall(name)) > 1})
+    wrong += [FieldProblem(name[:64], "repeated-parameter", "parameter") for name in repeated]
+    try:
+        query = route.query_model.model_validate_strings(dict(request.query), strict=True)
+    except ValidationError as error:
+        wrong += strict_json.problems_of(error, dict(request.query), "parameter")
+    if wrong:
+        raise Problem(problems.INVALID_PARAMETERS, errors=[replace(one, at=one.at[:64]) for one in wrong])
+    return Asked(
+        principal=principal,
+        body=_parsed(route, raw),
+        path=path,
+        query=query,
+        raw=raw,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        origin=origin,
+        request_id=request["request_id"],
+    )
+
+
+def _path(route: Route, request: web.Request) -> BaseModel:
+    try:
+        return route.path.model_validate_strings(dict(request.match_info), strict=True)
+    except ValidationError:
+        raise Problem(problems.NOT_FOUND) from None  # a name that no record can have
+
+
+def _parsed(route: Route, raw: bytes) -> BaseModel:
+    if route.request is None:
+        if raw and not isinstance(route.policy, WebhookSignature):
+            raise Problem(problems.MALFORMED_BODY, errors=[FieldProblem("", "no-body-wanted")])
+        return Nothing()
+    try:
+        return strict_json.read(raw, route.request)
+    except strict_json.Malformed as error:
+        raise Problem(problems.MALFORMED_BODY, errors=[FieldProblem("", error.code)]) from None
+    except strict_json.Invalid as error:
+        raise Problem(problems.INVALID_BODY, errors=error.errors) from None
+
+
+def _idempotency_key(route: Route, request: web.Request, asked: Asked[Any, Any, Any]) -> IdempotencyKey | None:
+    if route.idempotency is None:
+        return None
+    if isinstance(route.idempotency, NaturalKey):
+        if route.idempotency.key is None:
+            return None
+        text = route.idempotency.key(asked)
+    else:
+        given = request.headers.getall("Idempotency-Key", [])
+        match = _KEY.match(given[0]) if len(given) == 1 else None
+        if match is None:
+            code = "repeated" if len(given) > 1 else "wrong-form" if given else "required"
+            raise Problem(problems.INVALID_PARAMETERS, errors=[FieldProblem("Idempotency-Key", code, "header")])
+        text = match[1] or match[2]
+    who = asked.principal
+    # Where the request went is part of what it said.
+    said = f"{request.method} {request.path_qs}\n".encode() + asked.raw
+    return IdempotencyKey.of(who.issuer, who.subject, who.client, route.name, text, said)
+
+
+def _if_match(request: web.Request) -> tuple[int, ...]:
+    given = ",".join(request.headers.getall("If-Match", []))
+    if not given:
+        raise Problem(problems.PRECONDITION_REQUIRED)
+    matches = [_ETAG.match(part.strip()) for part in given.split(",")[:8]]
+    # A weak tag, or one that is not ours, names no version of this record.
+    return tuple(int(match[1]) for match in matches if match is not None)
+
+
+def _rejected(kind: ProblemType) -> Rejected:
+    return Rejected(kind.code, status=kind.status, body=problems.document(kind), final=False)
+
+
+def _kind(route: Route, rejected: Rejected) -> ProblemType:
+    for kind in (*route.errors, *problems.KERNEL.values(), problems.NOT_FOUND):
+        if kind.code == rejected.code:
+            return kind
+    _log.error("undeclared-rejection", code=rejected.code, route=route.name)
+    return ProblemType(rejected.code, rejected.status, "Refused")
