@@ -51,10 +51,12 @@ bench: setup ## side-by-side measurements against peers; prints tables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	$(BIN)/telemed stack prepare
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.therapies
 
 mutants: setup ## remove each safety mechanism in turn: the suite must go red each time
 	$(BIN)/telemed stack prepare
 	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutants_therapies
 
 lock: setup ## write the hash-pinned requirement files anew
 	for set in "runtime --extra fast" "dev --extra fast --extra local --extra dev" "bench --extra bench --extra fast --extra local --extra dev"; do \
