@@ -51,7 +51,7 @@ faults: setup ## the fault matrix at full timings: make faults SEEDS=50
 bench: setup ## side-by-side measurements against peers; prints tables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	$(BIN)/telemed stack prepare
-	$(BIN)/python -m benchmarks $(if $(WRITE),--write)
+	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.therapies
 
 mutants: setup ## remove each safety mechanism in turn: the suite must go red each time

@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from fractions import Fraction
-from functools import lru_cache, total_ordering
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -84,7 +84,6 @@ UNITS: Final[dict[str, tuple[str, Fraction]]] = {
 }
 
 
-@total_ordering
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
     """A number and its UCUM unit, for example ``Quantity(Decimal("82.0"), "kg")``.
@@ -142,6 +141,16 @@ class Quantity:
             raise ValueProblem(f"{self.unit} and {other.unit} cannot be compared")
         return self._base() < other._base()
 
+    # Written out rather than derived: the alert rules compare for every sample.
+    def __gt__(self, other: "Quantity") -> bool:
+        return self.value > other.value if self.unit == other.unit else other < self
+
+    def __ge__(self, other: "Quantity") -> bool:
+        return self.value >= other.value if self.unit == other.unit else not self < other
+
+    def __le__(self, other: "Quantity") -> bool:
+        return self.value <= other.value if self.unit == other.unit else not other < self
+
     def __hash__(self) -> int:
         return hash((self.dimension, self._base()))
 
@@ -158,6 +167,8 @@ class Quantity:
         Raises:
             ValueProblem: another dimension, an unknown unit, or no finite decimal result and no ``places``.
         """
+        if unit == self.unit and places is None:
+            return self
         if unit not in UNITS or UNITS[unit][0] != self.dimension:
             raise ValueProblem(f"{self.unit} cannot be expressed in {unit[:20]}")
         amount = self._base() / UNITS[unit][1]

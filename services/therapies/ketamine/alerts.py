@@ -13,7 +13,7 @@ value counts at once.
 import bisect
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -167,12 +167,26 @@ class AlertState:
     closed: dt.datetime | None = None
 
     def _copy(self) -> "AlertState":
-        return replace(
-            self,
-            open=dict(self.open),
-            runs=dict(self.runs),
-            newest=dict(self.newest),
-            gaps_done=dict(self.gaps_done),
+        # Written out: this runs for every sample, and ``dataclasses.replace`` takes longer than the rules.
+        return AlertState(
+            self.start,
+            self.baseline,
+            self.clock,
+            self.silent_from,
+            self.log,
+            self.alerts,
+            dict(self.open),
+            self.accepted,
+            dict(self.runs),
+            dict(self.newest),
+            self.pressures,
+            dict(self.gaps_done),
+            self.recheck_from,
+            self.awake_sets,
+            self.on_oxygen,
+            self.symptoms,
+            self.ended,
+            self.closed,
         )
 
 
@@ -188,6 +202,11 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 STREAMED: Final = ("heart_rate", "spo2", "resp_rate")
 WORST_FIRST: Final = (Tier.STOP, Tier.RED, Tier.AMBER)
+LIMIT_KEYS: Final = {
+    family: tuple((tier, f"alert.{family}.{tier.name}") for tier in WORST_FIRST)
+    for families in FAMILIES.values()
+    for family in families
+}
 EVENT_ALERTS: Final[Mapping[EventKind, tuple[str, Tier]]] = {
     EventKind.DEVICE_LOST: ("spo2_gap", Tier.STOP),
     EventKind.DECISION_NEEDED: ("decision_needed", Tier.RED),
@@ -377,10 +396,10 @@ def _reading(work: AlertState, r: Reading, rules: Thresholds) -> None:
 
 def _tier(family: str, value: Quantity, baseline: Quantity | None, rules: Thresholds) -> tuple[Tier | None, str]:
     """The worst tier whose signed limit the value meets, by value alone, and the key of that limit."""
-    for tier in WORST_FIRST:
-        limit = rules.values.get(f"alert.{family}.{tier.name}")
+    for tier, key in LIMIT_KEYS[family]:
+        limit = rules.values.get(key)
         if limit is not None and limit.met_by(value):
-            return tier, limit.key
+            return tier, key
     if family == "sbp_high" and baseline is not None:
         rise = Quantity(value.value - baseline.to(value.unit).value, value.unit)
         if rules["alert.sbp_rise.AMBER"].met_by(rise):

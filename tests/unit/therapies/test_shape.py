@@ -103,7 +103,9 @@ ALLOWED: dict[str, dict[int, str]] = {
     "instruments.py": dict.fromkeys(
         (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16), "definitions of the published instruments"
     ),
+    "eligibility.py": {7: "days in a week"},
     "evidence.py": {
+        6: "microseconds",
         10: "decimal shift",
         100: "percent",
         1000: "percent with one decimal",
