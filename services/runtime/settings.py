@@ -122,14 +122,10 @@ class KafkaSettings(_Settings):
 
     bootstrap: str = Field(description="`host:port`, several separated by commas")
     security_protocol: str = Field(
-        default="PLAINTEXT",
-        pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$",
-        description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`",
+        default="PLAINTEXT", pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$", description="by the name that Kafka gives it"
     )
     sasl_mechanism: str | None = Field(
-        default=None,
-        pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$",
-        description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`",
+        default=None, pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$", description="`PLAIN` or one of the two `SCRAM-SHA-`"
     )
     username: str | None = Field(default=None, description="SASL")
     password: SecretStr | None = Field(default=None, description="SASL")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 RUNTIME = Path(__file__).parents[2] / "services" / "runtime"
 LIMIT = 3000
-# Beside it: the HTTP edge, which services import and messaging must not, and the migration runner, which is a job's.
-_BESIDE = {"edge", "migrations"}
+# Beside it: the HTTP edge, which messaging must not import; the migration runner, which is a job's; and the declarations of
+# everybody's settings, the edge's included.
+_BESIDE = {"edge", "migrations", "settings.py"}
 _NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER,
 }  # fmt: skip

@@ -92,11 +92,11 @@ async def test_when_no_connection_comes_free_in_time_the_caller_is_told_and_late
 # Connections of their own, closed afterwards: the migration runner, and what a person runs by hand.
 _NOT_POOLED = ("services/runtime/migrations/", "services/cli/")
 _STATE = re.compile(
-    r"(?:^|;)\s*(?:set\s+(?!local\b|constraints\b|transaction\b)|reset\b|discard\b|listen\b|prepare\b|declare\b|load\b)"
+    r"(?:^|;)\s*(?:set\s+(?!local\b)(?:role|session|time\s+zone|[a-z_.]+\s*(?:=|\bto\b))|(?:reset|discard|listen|prepare)\s+\w)"
     r"|\bcreate\s+temp|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\bset_config\s*\(",
     re.IGNORECASE,
 )
-_METHODS = {"add_listener", "prepare", "cursor", "set_builtin_type_codec"}
+_METHODS = {"add_listener", "add_log_listener", "set_builtin_type_codec"}
 
 
 def statements(tree: ast.Module) -> Iterator[str]:

@@ -117,7 +117,9 @@ class _Connection(RequestHandler):
             raise ConnectionError("the answer has begun")
         kind = problems.MALFORMED_REQUEST if status == 400 else problems.INTERNAL
         _log.warning(kind.code, error_class=type(exc).__name__)
-        return problems.response(Problem(kind, close=True))
+        answer = problems.response(Problem(kind, close=True))
+        answer.headers.update({"Server": "telemed", "Cache-Control": "no-store"})
+        return answer
 
     def log_exception(self, *args: Any, **more: Any) -> None:
         _log.error("connection-failed", error_class=type(more.get("exc_info")).__name__)

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.envelope import EventData
+from schemas.fields import Code
 from schemas.registry import EVENTS, Registry, event_type
 from services.runtime.messaging.changes import NewEvent
 from tests.support.ledger import domain
@@ -13,24 +14,45 @@ __all__ = ["ENTRY_FLAGGED", "ENTRY_POSTED", "REGISTRY", "EntryFlagged", "EntryPo
 
 
 class EntryPosted(EventData):
-    """An amount was posted."""
+    """An amount was posted.
 
-    account: Annotated[str, Field(max_length=40)]
-    entry: Annotated[str, Field(max_length=40)]
+    Attributes:
+        account: to which it was posted.
+        entry: id of the entry.
+        amount: in cents; negative takes away.
+        balance: of the account afterwards.
+        padding: makes an event large. It is free text, which a product's event may not have.
+    """
+
+    account: Annotated[Code, Field(max_length=40)]
+    entry: Annotated[Code, Field(max_length=40)]
     amount: int
     balance: int
     padding: Annotated[str, Field(max_length=100_000)] = ""
 
 
 class EntryFlagged(EventData):
-    """An entry that a human must look at now."""
+    """An entry that a human must look at now.
 
-    account: str
-    entry: str
+    Attributes:
+        account: to which it was posted.
+        entry: id of the entry.
+    """
+
+    account: Annotated[Code, Field(max_length=40)]
+    entry: Annotated[Code, Field(max_length=40)]
 
 
-ENTRY_POSTED = event_type("ledger", "entry-posted", EntryPosted, since="2026-11-23")
-ENTRY_FLAGGED = event_type("ledger", "entry-flagged", EntryFlagged, since="2026-11-23", urgent=True)
+ENTRY_POSTED = event_type(
+    "ledger",
+    "entry-posted",
+    EntryPosted,
+    since="2026-11-23",
+    sample=EntryPosted(account="a1", entry="e7", amount=-250, balance=1750, padding="x"),
+)
+ENTRY_FLAGGED = event_type(
+    "ledger", "entry-flagged", EntryFlagged, since="2026-11-23", urgent=True, sample=EntryFlagged(account="a1", entry="e7")
+)
 REGISTRY = Registry((*EVENTS, ENTRY_POSTED, ENTRY_FLAGGED))
 
 
