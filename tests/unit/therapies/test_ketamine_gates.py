@@ -393,3 +393,9 @@ def test_local_midnight_separates_today_from_yesterday() -> None:
     case = replace(start_case(), at=midnight, pdmp_checked_at=late)
     assert "K-S-PDMP" in start_gate(case, RULES).fired()
     assert "K-S-PDMP" not in start_gate(replace(case, pdmp_checked_at=local("2027-01-25T00:01")), RULES).fired()
+
+
+def test_holds_of_another_day_do_not_count() -> None:
+    yesterday = tuple(replace(s, at=s.at - dt.timedelta(days=1)) for s in (*HELD, vitals(ago(minutes=2), sbp=146)))
+    assert gate(sets=(*yesterday, vitals())) is OPEN
+    assert gate(sets=(*yesterday, HELD[1]), overrides=(override("K-S-SBP"),)) is HOLD
