@@ -74,7 +74,8 @@ def test_the_contracts_notice_an_import_across_them(tmp_path: Path) -> None:
     config["importlinter"] = {"root_packages": "\n services\n schemas"}
     for number, contract in enumerate(contracts((ROOT / "pyproject.toml").read_text(encoding="utf-8"))):
         section = {key: "\n " + "\n ".join(value) if isinstance(value, list) else value for key, value in contract.items()}
-        if not any("aiohttp" in str(value) for value in section.values()):
+        # What is about modules or libraries that the miniature does not have is left out.
+        if not any(name in str(value) for value in section.values() for name in ("aiohttp", "cryptography")):
             config[f"importlinter:contract:{number}"] = section
     with (tmp_path / ".importlinter").open("w") as file:
         config.write(file)
