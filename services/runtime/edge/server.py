@@ -279,7 +279,7 @@ class Edge:
                 return replace(decided, status=kind.status, body=decided.body or problems.document(kind))
             return replace(decided, audit=[*decided.audit, audit_entry(asked.principal, route, asked, target)])
 
-        outcome = await self._unit_of_work.execute(whole, key=key)
+        outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None)
         if isinstance(outcome, Rejected):
             if not outcome.body:
                 kind = _kind(route, outcome)

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -149,8 +149,13 @@ class UnitOfWork:
         self.failpoints = failpoints
         self._attempts = attempts
 
-    async def execute(self, decide: Decide, *, key: IdempotencyKey | None = None) -> Reply | Rejected:
+    async def execute(
+        self, decide: Decide, *, key: IdempotencyKey | None = None, one_snapshot: bool = False
+    ) -> Reply | Rejected:
         """Run one command in one transaction: read, decide, write.
+
+        With ``one_snapshot`` everything that ``decide`` reads is of one moment (repeatable read): for a command that checks a
+        version in one statement and reads the row in another, between which somebody else may commit.
 
         ``decide`` may run again after a conflict, so it must not act on the outside.
 
@@ -166,7 +171,7 @@ class UnitOfWork:
             started = time.perf_counter()
             outcome = "error"
             try:
-                reply = await self._execute_once(decide, key)
+                reply = await self._execute_once(decide, key, one_snapshot)
             except CONFLICTS:
                 outcome = "conflict"
                 self._metrics.conflicts.inc()
@@ -180,11 +185,12 @@ class UnitOfWork:
                 self._metrics.command_seconds.labels(outcome).observe(time.perf_counter() - started)
         raise AssertionError("unreachable")
 
-    async def _execute_once(self, decide: Decide, key: IdempotencyKey | None) -> Reply | Rejected:
+    async def _execute_once(self, decide: Decide, key: IdempotencyKey | None, one_snapshot: bool) -> Reply | Rejected:
         committing = False
         changes = Changes()
         try:
-            async with self._database.acquire(Budget.HTTP) as connection, connection.transaction():
+            isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if one_snapshot else "read_committed"
+            async with self._database.acquire(Budget.HTTP) as connection, connection.transaction(isolation=isolation):
                 if key is not None:
                     settled = await self._claim(connection, key)
                     if settled is not None:
