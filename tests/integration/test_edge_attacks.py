@@ -70,7 +70,7 @@ class Client:
 
 @pytest_asyncio.fixture
 async def client(world: World) -> AsyncIterator[Client]:
-    ledger = await world.spawn(**NO_BROKER, TELEMED_HTTP_HEAD_TIMEOUT_S="1", TELEMED_HTTP_BODY_TIMEOUT_S="1")  # type: ignore[arg-type]
+    ledger = await world.spawn(**NO_BROKER, TELEMED_HTTP_HEAD_TIMEOUT_S="1", TELEMED_HTTP_BODY_TIMEOUT_S="1")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
         made = Client(world, ledger, session)
         status, _, _ = await made.send("POST", "/entries", {"account": "a1", "entry": "e1", "amount": 5}, Idempotency_Key="k1")
