@@ -20,7 +20,8 @@ from tests.support.ledger.events import ENTRY_POSTED
 
 def row(field: Any, value: Any, name: str = "field", data_class: DataClass = DataClass.PSEUDONYMOUS_HEALTH) -> EventType:
     """An event type with one described field and a sample of it."""
-    model: type[EventData] = create_model("Data", __base__=EventData, **{name: (field, ...)})
+    fields: dict[str, Any] = {name: (field, ...)}
+    model: type[EventData] = create_model("Data", __base__=EventData, **fields)
     model.__doc__ = f"Data.\n\nAttributes:\n    {name}: what it is."
     return event_type("clinic", "tried", model, since="2026-11-23", data_class=data_class, sample=model(**{name: value}))
 
