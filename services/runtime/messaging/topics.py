@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.inbox import replay_topic
-from services.runtime.service import Service
 from services.runtime.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from services.runtime.service import Service
 
 __all__ = ["TopicsDiffer", "ensure", "names"]
 
@@ -18,13 +21,13 @@ class TopicsDiffer(Exception):
     """A topic exists with another number of partitions: keys would move. Partitions are never changed in place."""
 
 
-def names(prefix: str, services: Iterable[Service]) -> list[str]:
+def names(prefix: str, services: Iterable["Service"]) -> list[str]:
     """Every topic: one for each service's events, one for its replays, one for dead letters."""
     live = [service.topic(prefix) for service in services]
     return [*live, *(replay_topic(topic) for topic in live), f"{prefix}.dead-letters"]
 
 
-async def ensure(kafka: KafkaSettings, services: Sequence[Service]) -> list[str]:
+async def ensure(kafka: KafkaSettings, services: Sequence["Service"]) -> list[str]:
     """Create the topics that are missing and wait until every partition has a leader. Returns the names created.
 
     Raises:
