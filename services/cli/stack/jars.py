@@ -89,8 +89,11 @@ def fetch(target: Path, report: Report, stop: threading.Event) -> None:
 
     # A folder of our own, thrown away afterwards: jgo takes a half-written file of an interrupted run for a whole one.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as work:
-        repository = os.environ.get("TELEMED_MAVEN_URL", "https://repo.maven.apache.org/maven2")
-        context = MavenContext(resolver=Resolver(), repo_cache=Path(work) / "repository", remote_repos={"maven": repository})
+        other = os.environ.get("TELEMED_MAVEN_URL")
+        repository = other or "Maven Central"
+        context = MavenContext(
+            resolver=Resolver(), repo_cache=Path(work) / "repository", remote_repos={"maven": other} if other else None
+        )
         builder = EnvironmentBuilder(context=context, cache_dir=Path(work) / "environment", link_strategy=LinkStrategy.HARD)
         try:
             found = builder.from_endpoint(_COORDINATES)
