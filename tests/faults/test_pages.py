@@ -13,7 +13,8 @@ from tests.support.load import NO_BROKER
 from tests.support.waiting import eventually
 from tests.support.world import World
 
-pytestmark = pytest.mark.asyncio
+# In `make faults` only, until they have been seen green together on a quiet machine.
+pytestmark = [pytest.mark.asyncio, pytest.mark.full]
 
 
 async def page_of(world: World, entry: str) -> UUID:
