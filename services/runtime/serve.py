@@ -287,7 +287,8 @@ async def _gauges(runtime: Runtime) -> None:
                        from consumer_partition where watermark is not null group by 1, 2"""
                 )
                 holder = await connection.fetchrow(
-                    "select pid, extract(epoch from age) as age from runtime.oldest_transaction() where pid is not null"
+                    """select pid, extract(epoch from clock_timestamp() - xact_start) as age from pg_stat_activity
+                       where backend_xmin is not null and pid <> pg_backend_pid() order by xact_start limit 1"""
                 )
             if row is not None:
                 metrics.outbox_pending.set(row["pending"])
