@@ -22,6 +22,10 @@ __all__ = ["BENCHES", "main", "run"]
 
 BENCHES: dict[str, str] = {
     "relay": "benchmarks.relay",
+    "consumer": "benchmarks.consumer",
+    "latency": "benchmarks.latency",
+    "timers": "benchmarks.timers",
+    "footprint": "benchmarks.footprint",
 }
 
 

@@ -97,7 +97,7 @@ class Load:
         runtime.unit_of_work.wake.after(changes)
 
 
-_PADDING = "x" * 150  # about 700 bytes in all
+_PADDING = "x" * 257  # about 700 bytes in all
 
 
 async def _write_on_demand() -> None:

@@ -1,0 +1,1 @@
+"""Side-by-side measurements: ``python -m benchmarks [--quick] [--write] [name ...]``. See ``__main__``."""
