@@ -51,6 +51,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     parser.add_argument("--rounds", type=int, help="rounds that count, instead of each bench's own number")
     arguments = parser.parse_args()
+    if arguments.quick and arguments.write:
+        parser.error("what --quick measures is not worth keeping")
     unknown = sorted(set(arguments.names) - set(BENCHES))
     if unknown:
         parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(BENCHES)}")
@@ -61,7 +63,7 @@ def main() -> int:
     options = Options(quick=arguments.quick, seed=arguments.seed, rounds=arguments.rounds)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         done = runner.run(run(arguments.names or list(BENCHES), options))
-    rendered = [(section.name, render(section, facts)) for section, facts in done]
+    rendered = [(section.name, render(section, facts, judged=not options.quick)) for section, facts in done]
     for _, text in rendered:
         sys.stdout.write(text + "\n")
     if arguments.write:

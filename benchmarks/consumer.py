@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from uuid_utils.compat import uuid7
 
 from benchmarks.ledger import MIRROR, TOTALS, ledger
+from benchmarks.peers import peer
 from benchmarks.report import Goal, Section, Table
 from benchmarks.rounds import Contender, Results, Void, median, spread
 from benchmarks.stage import Arena, Stage
@@ -259,8 +260,6 @@ class _Scene:
 
     async def faststream(self, topic: str, sent: _Sent, *, batch: bool) -> Mapping[str, float]:
         """FastStream as its documentation shows it, with an inbox so that a duplicate has no effect."""
-        from faststream.kafka import KafkaBroker
-
         database = await self.arena.clone()
         async with self.arena.owner(database) as owner:
             await owner.execute(_INBOX)
@@ -271,7 +270,7 @@ class _Scene:
             server_settings={"search_path": "ledger, runtime"},
         )
         progress = Progress()
-        broker = KafkaBroker(self.arena.kafka.bootstrap, logger=None)
+        broker = peer("faststream.kafka").KafkaBroker(self.arena.kafka.bootstrap, logger=None)
         # It takes only ``application/json`` for JSON; ours is ``application/cloudevents+json``.
         options = {"group_id": self._group(), "auto_offset_reset": "earliest", "decoder": _parse_many if batch else _parse}
         if batch:

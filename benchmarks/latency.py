@@ -114,7 +114,7 @@ async def main(stage: Stage) -> Section:
     seconds = {SLOW: stage.options.size(10, 1), FAST: stage.options.size(5, 1)}
     contenders: dict[str, Contender] = {}
     async with contextlib.AsyncExitStack() as stack:
-        for shape in ("projection", "reaction"):
+        for shape in ("reaction",) if stage.options.quick else ("projection", "reaction"):
             arena = await stage.arena()
             stack.push_async_callback(arena.close)
             writer = await stack.enter_async_context(program(arena, "benchmarks.ledger", "writer"))

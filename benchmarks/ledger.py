@@ -114,8 +114,8 @@ async def _write_on_demand() -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             wanted = json.loads(line)
             due = await load.run(wanted["rate"], wanted["count"])
-            runs = runtime.metrics.relay_batch.collect()[0].samples
-            counted = next(sample.value for sample in runs if sample.name.endswith("_count"))
+            samples = [sample for metric in runtime.metrics.relay_batch.collect() for sample in metric.samples]
+            counted = sum(sample.value for sample in samples if sample.name.endswith("_count"))
             sys.stdout.write(json.dumps({"due": due, "relay_runs": counted}) + "\n")
             sys.stdout.flush()
     finally:

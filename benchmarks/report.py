@@ -76,14 +76,14 @@ def machine(versions: Sequence[str] = ()) -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {', '.join(facts)}; load average afterwards {loads}"
 
 
-def render(section: Section, facts: str) -> str:
-    """The section as Markdown."""
+def render(section: Section, facts: str, *, judged: bool = True) -> str:
+    """The section as Markdown; its goals only when the numbers may be judged."""
     lines = [f"## {section.title}", "", facts, "", section.how, ""]
     for table in section.tables:
         if table.caption:
             lines += [table.caption, ""]
         lines += [_row(table.header), _row(["---"] * len(table.header)), *(_row(row) for row in table.rows), ""]
-    if section.goals:
+    if section.goals and judged:
         lines += [_row(["goal", "measured", ""]), _row(["---"] * 3)]
         lines += [_row([goal.text, goal.measured, _verdict(goal)]) for goal in section.goals]
         lines.append("")
@@ -98,7 +98,8 @@ def write(path: Path, sections: Sequence[tuple[str, str]]) -> None:
     for name, rendered in sections:
         block = f"<!-- bench:{name} -->\n{rendered}<!-- /bench:{name} -->\n"
         pattern = re.compile(rf"<!-- bench:{name} -->\n.*?<!-- /bench:{name} -->\n", re.DOTALL)
-        text = pattern.sub(lambda _, new=block: new, text) if pattern.search(text) else f"{text}\n{block}"
+        found = pattern.search(text)
+        text = text[: found.start()] + block + text[found.end() :] if found else f"{text}\n{block}"
     path.write_text(text, encoding="utf-8")
 
 

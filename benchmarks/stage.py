@@ -7,7 +7,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from benchmarks.rounds import Contender, Results, alternate
 from services.cli.stack.jars import KAFKA_VERSION
+from services.runtime.database import Connection
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging import topics
 from services.runtime.messaging.relay import HEARTBEAT_HEADER
@@ -40,8 +41,6 @@ __all__ = ["PARTITIONS", "ROOT", "Arena", "Options", "Stage", "read_back"]
 
 PARTITIONS = 12
 ROOT = Path(__file__).parents[1]
-
-Connection = asyncpg.Connection  # type: ignore[type-arg]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Stage:
         sys.stderr.flush()
 
     async def rounds(
-        self, contenders: dict[str, Contender], *, full: int = 5, after_round: Callable[..., object] | None = None
+        self, contenders: Mapping[str, Contender], *, full: int = 5, after_round: Callable[[], Awaitable[None]] | None = None
     ) -> Results:
         """Alternated rounds of the wanted length."""
         return await alternate(
@@ -123,7 +122,7 @@ class Stage:
             warm_up=self.options.size(1, 0),
             rng=self._rng,
             say=self.say,
-            after_round=after_round,  # type: ignore[arg-type]
+            after_round=after_round,
         )
 
     async def arena(self) -> "Arena":

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from benchmarks.ledger import ledger
+from benchmarks.peers import peer
 from benchmarks.report import Goal, Section, Table
 from benchmarks.rounds import Contender, Results, Void, median, quantile, spread
 from benchmarks.stage import Arena, Stage
@@ -116,13 +117,11 @@ async def _ours(arena: Arena, stack: AsyncExitStack, size: int, samples: int) ->
 
 
 async def _procrastinate(arena: Arena, stack: AsyncExitStack, size: int, samples: int) -> Contender:
-    from procrastinate.schema import SchemaManager
-
     database = await arena.clone()
     stack.push_async_callback(arena.drop, database)
     owner = await stack.enter_async_context(arena.owner(database))
     await owner.execute("create schema peer; set search_path = peer")
-    await owner.execute(SchemaManager.get_schema())
+    await owner.execute(peer("procrastinate.schema").SchemaManager.get_schema())
     await owner.execute("alter table procrastinate_jobs disable trigger user")
     await owner.execute(
         """insert into procrastinate_jobs (queue_name, task_name, scheduled_at)
