@@ -243,7 +243,7 @@ class _Scene:
                 batches = await consumer.getmany(timeout_ms=1000, max_records=POLL)
                 for records in batches.values():
                     for record in records:
-                        event = json.loads(record.value)
+                        event = json.loads(record.value or b"null")
                         totals[event["partitionkey"]] = totals.get(event["partitionkey"], 0) + 1
                     seen += len(records)
                 if batches:

@@ -27,8 +27,8 @@ async def test_a_tiny_round_of_each_bench_is_complete_and_not_void(servers: Serv
 
 def test_a_section_is_written_in_place_of_its_earlier_self(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
-    write(path, [("one", "the first\n"), ("two", "second\n")])
+    write(path, [("one", "alpha\n"), ("two", "omega\n")])
     write(path, [("one", "later\n")])
     text = path.read_text(encoding="utf-8")
-    assert "the first" not in text
-    assert text.index("later") < text.index("second")
+    assert "alpha" not in text
+    assert text.index("later") < text.index("omega")
