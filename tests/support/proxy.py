@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ class Proxy:
     """Bytes that came while their direction was held or their connection lost: that the fault bit."""
     _links: set[_Link] = field(default_factory=set)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _writers: "weakref.WeakSet[asyncio.StreamWriter]" = field(default_factory=weakref.WeakSet)
+    _closed: bool = False
 
     def hold(self, *directions: str) -> None:
         """Let nothing through in these directions, on old connections and on new ones; no side is told."""
@@ -70,14 +73,29 @@ class Proxy:
     async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        if self._closed:  # accepted before the listener went, served after
+            _abort(client)
+            return
         self.accepted += 1
+        self._tasks.add(task)
+        self._writers.add(client)
         try:
             server_reader, server = await asyncio.open_connection(HOST, self.target)
-        except OSError:
+            self._writers.add(server)
+            await self._pass(client_reader, client, server_reader, server)
+        except (OSError, asyncio.CancelledError):
+            pass  # only ``close`` cancels; StreamReaderProtocol of Python 3.11 logs a callback error for a cancelled task
+        finally:
             _abort(client)
             self._tasks.discard(task)
-            return
+
+    async def _pass(
+        self,
+        client_reader: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+    ) -> None:
         link = _Link(client, server, {REQUESTS: asyncio.Event(), ANSWERS: asyncio.Event()})
         for direction in {REQUESTS, ANSWERS} - self.held:
             link.gates[direction].set()
@@ -89,12 +107,11 @@ class Proxy:
         try:
             await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Nothing is awaited here: a second cancellation, by ``close``, would leave the connections open.
             for pipe in pipes:
                 pipe.cancel()
-            await asyncio.gather(*pipes, return_exceptions=True)
             _abort(client, server)
             self._links.discard(link)
-            self._tasks.discard(task)
 
     async def _pipe(self, link: _Link, direction: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gate = link.gates[direction]
@@ -112,9 +129,11 @@ class Proxy:
 
     async def close(self) -> None:
         """End every connection."""
-        for task in list(self._tasks):
+        self._closed = True
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
 
 def _abort(*writers: asyncio.StreamWriter) -> None:
@@ -134,6 +153,10 @@ async def proxy_to(target: int, *, port: int = 0) -> AsyncIterator[Proxy]:
     try:
         yield proxy
     finally:
+        # What was accepted in this turn of the loop is attached to the server in the next one, and leaks if that is closed.
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        await asyncio.sleep(0)
         server.close()
         await proxy.close()
         await server.wait_closed()
