@@ -5,7 +5,6 @@ round trip per request (we set no session state: locks are transaction locks, se
 connection or a cancelled await the outcome of a commit is unknown, never "rolled back".
 """
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +17,7 @@ import asyncpg
 
 from services.runtime.metrics import Metrics
 from services.runtime.settings import DatabaseSettings
+from services.runtime.waiting import within
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -158,7 +158,7 @@ class Database:
         """Close every pool; connections still busy after three seconds are cut."""
         for pool in self._pools.values():
             try:
-                await asyncio.wait_for(pool.close(), 3)
+                await within(3, pool.close())
             except LOST:
                 pool.terminate()
 
@@ -199,6 +199,19 @@ class Database:
             yield connection  # type: ignore[misc]
         finally:
             await pool.release(connection)
+
+    @asynccontextmanager
+    async def reading(self, budget: Budget) -> AsyncIterator[Connection]:
+        """A connection for reading only: whatever happens to it on the way, nothing was written.
+
+        Raises:
+            Unavailable: none came free in time, or it was lost, or a statement took too long.
+        """
+        try:
+            async with self.acquire(budget) as connection:
+                yield connection
+        except LOST as error:
+            raise Unavailable(type(error).__name__) from None
 
     def _options(self, purpose: str, idle_in_transaction_s: float = 15.0) -> dict[str, Any]:
         return {

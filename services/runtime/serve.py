@@ -36,6 +36,7 @@ from services.runtime.metrics import Metrics
 from services.runtime.migrations import MigrationError, pending
 from services.runtime.service import Service
 from services.runtime.settings import ServiceSettings, SettingsError, load_service
+from services.runtime.waiting import within
 
 __all__ = ["Runtime", "main", "serve"]
 
@@ -167,7 +168,7 @@ async def serve(service: Service, settings: ServiceSettings) -> int:
     for task in crashed:
         _log.error("worker-ended", name=task.get_name(), error_class=type(task.exception()).__name__)
     try:
-        await asyncio.wait_for(_stop(runtime, site, workers), settings.messaging.drain_s)
+        await within(settings.messaging.drain_s, _stop(runtime, site, workers))
     except TimeoutError:
         _log.warning("drain-timed-out")
     return 1 if crashed else 0
@@ -223,7 +224,7 @@ async def _stop(runtime: Runtime, site: web.AppRunner, workers: list["asyncio.Ta
 
 async def _settled(condition: Coroutine[Any, Any, None], limit_s: float) -> None:
     with suppress(*LOST):
-        await asyncio.wait_for(condition, limit_s)
+        await within(limit_s, condition)
 
 
 async def _outbox_empty(runtime: Runtime) -> None:
@@ -287,8 +288,7 @@ async def _gauges(runtime: Runtime) -> None:
                        from consumer_partition where watermark is not null group by 1, 2"""
                 )
                 holder = await connection.fetchrow(
-                    """select pid, extract(epoch from clock_timestamp() - xact_start) as age from pg_stat_activity
-                       where backend_xmin is not null and pid <> pg_backend_pid() order by xact_start limit 1"""
+                    "select pid, extract(epoch from age) as age from runtime.oldest_transaction() where pid is not null"
                 )
             if row is not None:
                 metrics.outbox_pending.set(row["pending"])

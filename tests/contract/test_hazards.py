@@ -1,8 +1,10 @@
-"""The settings of the Kafka clients that keep us from losing or repeating events, asked of the real objects."""
+"""Settings of the Kafka clients that keep us from losing or repeating events, asked of the real objects; and waits."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -90,3 +92,10 @@ async def test_ending_a_producer_stops_its_sender_even_with_no_broker() -> None:
     await clients.end_producer(made)
     assert made._closed
     assert asyncio.all_tasks() == before
+
+
+async def test_every_bounded_wait_of_the_services_is_one_that_loses_no_cancellation() -> None:
+    """See ``services.runtime.waiting``."""
+    services = Path(__file__).parents[2] / "services"
+    used = [path.name for path in services.rglob("*.py") if re.search(r"\bwait_for\(", path.read_text(encoding="utf-8"))]
+    assert used == []

@@ -186,7 +186,7 @@ class Edge:
             raise _unauthenticated("token-missing")
         try:
             if isinstance(policy, OneTimeLink):
-                async with self._database.acquire(Budget.HTTP) as connection:
+                async with self._database.reading(Budget.HTTP) as connection:
                     found = await policy.find(Reader(connection), token, await read_context(connection))
                 if found is not None:
                     return found
@@ -236,7 +236,7 @@ class Edge:
 
     async def _read(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], find: Find) -> web.Response:
         target = target_of(route.record(asked))
-        async with self._database.acquire(Budget.HTTP) as connection:
+        async with self._database.reading(Budget.HTTP) as connection:
             context = await read_context(connection)
             reader = Reader(connection)
             allowed = await self._relationship(route, asked, reader, context)
@@ -258,7 +258,7 @@ class Edge:
     async def _write(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], decide: Decide) -> web.Response:
         target = target_of(route.record(asked))
         if isinstance(route.policy, Bearer):
-            async with self._database.acquire(Budget.HTTP) as connection:
+            async with self._database.reading(Budget.HTTP) as connection:
                 allowed = await self._relationship(route, asked, Reader(connection), await read_context(connection))
             if not allowed:
                 await self._refused(route, request, asked.principal, target, "relationship")

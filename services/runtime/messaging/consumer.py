@@ -24,6 +24,7 @@ from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.inbox import Inbox, Incoming, Subscription, replay_topic
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
+from services.runtime.waiting import within
 
 __all__ = ["Consumer", "topics_of"]
 
@@ -90,7 +91,7 @@ class Consumer:
         self._progress_at = self._committed_at = time.monotonic()
         try:
             client.subscribe(topics)
-            await asyncio.wait_for(client.start(), 30)
+            await within(30, client.start())
             self.interrupted = False
             async with asyncio.TaskGroup() as tasks:
                 watchdog = tasks.create_task(self._watch(client))
@@ -105,15 +106,15 @@ class Consumer:
         finally:
             self._client = None
             with suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._commit(client), 3)
+                await within(3, self._commit(client))
             await clients.close_consumer(client)
 
     async def _poll(self, client: AIOKafkaConsumer) -> None:
         if self._stuck:
             raise _Rebuild
-        fetched = await asyncio.wait_for(
-            client.getmany(timeout_ms=int(self.settings.poll_s * 1000), max_records=self.settings.poll_records),
+        fetched = await within(
             self.settings.poll_s + 10,
+            client.getmany(timeout_ms=int(self.settings.poll_s * 1000), max_records=self.settings.poll_records),
         )
         records = [
             Incoming(r.topic, r.partition, r.offset, r.key, r.value, _present(r.headers), r.timestamp / 1000)
@@ -193,7 +194,7 @@ class Consumer:
             return
         await self.failpoints.hit("consumer.before_offset_commit")
         try:
-            await asyncio.wait_for(client.commit(offsets), 5)
+            await within(5, client.commit(offsets))
         except (KafkaError, TimeoutError) as error:
             # Expected in a rebalance. The offsets are a hint: the next owner reads these records again and drops them.
             _log.info("offsets-not-committed", consumer=self.subscription.consumer, error_class=type(error).__name__)
@@ -221,10 +222,12 @@ class Consumer:
         assignment = list(client.assignment())
         if not assignment:
             return 0
-        ends = await asyncio.wait_for(client.end_offsets(assignment), 10)
+        # Positions first: they move on while the ends are asked for, and would seem to lie beyond a log that grows.
+        positions = {partition: await within(10, client.position(partition)) for partition in assignment}
+        ends = await within(10, client.end_offsets(assignment))
         total = 0
-        for partition, end in ends.items():
-            position = await asyncio.wait_for(client.position(partition), 10)
+        for partition, position in positions.items():
+            end = ends[partition]
             if position > end:
                 return None
             labels = (self.subscription.consumer, partition.topic, str(partition.partition))

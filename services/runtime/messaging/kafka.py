@@ -4,7 +4,6 @@ aiokafka by default starts at ``latest``, commits by itself, fetches without lim
 never set: its heartbeats cannot fence a twin, and two members with one id were seen to read everything both.
 """
 
-import asyncio
 import math
 import ssl
 from typing import Any
@@ -14,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.runtime.settings import KafkaSettings
+from services.runtime.waiting import within
 
 __all__ = ["MAX_BATCH_BYTES", "admin", "close_consumer", "consumer", "end_producer", "producer"]
 
@@ -66,7 +66,7 @@ async def end_producer(old: AIOKafkaProducer) -> None:
         # Not ``sender.close()``: it awaits the produce request in flight, which may never be answered.
         task.cancel()
     try:
-        await asyncio.wait_for(old.client.close(), 5)
+        await within(5, old.client.close())
     except (TimeoutError, KafkaError, OSError):
         pass
     finally:
@@ -96,7 +96,7 @@ def consumer(kafka: KafkaSettings, client_id: str, group: str | None, *, poll_re
 async def close_consumer(old: AIOKafkaConsumer) -> None:
     """Leave the group and close; bounded, because a broker that is gone would be waited for."""
     try:
-        await asyncio.wait_for(old.stop(), 5)
+        await within(5, old.stop())
     except (TimeoutError, KafkaError, OSError):
         await _quietly(old._client.close())
 
@@ -110,6 +110,6 @@ async def admin(kafka: KafkaSettings) -> AIOKafkaAdminClient:
 
 async def _quietly(closing: Any) -> None:
     try:
-        await asyncio.wait_for(closing, 5)
+        await within(5, closing)
     except (TimeoutError, KafkaError, OSError):
         return

@@ -17,6 +17,7 @@ from services.runtime.messaging.changes import Changes, Context, RaisePage
 from services.runtime.messaging.inbox import Inbox, Incoming, try_next
 from services.runtime.messaging.unit_of_work import read_context
 from services.runtime.settings import MessagingSettings
+from services.runtime.waiting import within
 
 __all__ = ["Drain", "Freshness", "NotParked", "baseline", "freshness", "retry", "skip"]
 
@@ -43,7 +44,7 @@ class Drain:
                 tried = 0
             if not tried:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), self.settings.poll_s)
+                    await within(self.settings.poll_s, self.wake.wait())
                 self.wake.clear()
 
     async def run_once(self) -> int:

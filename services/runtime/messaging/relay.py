@@ -27,6 +27,7 @@ from services.runtime.messaging.changes import AuditEntry, Changes, RaisePage
 from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
+from services.runtime.waiting import within
 
 __all__ = ["HEARTBEAT_HEADER", "Relay"]
 
@@ -91,7 +92,7 @@ class Relay:
         """One last chance for what is under way (3 s), then end the producer."""
         if self._producer is not None:
             with suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(self._producer.stop(), 3)
+                await within(3, self._producer.stop())
             await clients.end_producer(self._producer)
             self._producer = None
 
@@ -189,7 +190,7 @@ class Relay:
             if builder.append(key=None, value=beat, timestamp=stamp, headers=[(HEARTBEAT_HEADER, b"1")]):
                 self._beat_at[lane] = time.monotonic()
         builder.close()
-        answer = await asyncio.wait_for(producer.send_batch(builder, topic, partition=lane), self.settings.send_timeout_s)
+        answer = await within(self.settings.send_timeout_s, producer.send_batch(builder, topic, partition=lane))
         self._under_way.append(_Batch(lane, ids, answer))
         return not all_in
 
@@ -236,7 +237,7 @@ class Relay:
         if self._producer is None:
             producer = clients.producer(self.kafka, f"telemed.{self.schema}.relay")
             try:
-                await asyncio.wait_for(producer.start(), self.settings.send_timeout_s)
+                await within(self.settings.send_timeout_s, producer.start())
             except BaseException:
                 await clients.end_producer(producer)
                 raise
@@ -258,7 +259,7 @@ class Relay:
         interval = self.settings.relay_interval_ms / 1000
         if not busy:
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), self.settings.poll_s)
+                await within(self.settings.poll_s, wake.wait())
         wake.clear()
         pause = interval - (time.monotonic() - self._ran_at)
         if pause > 0:
@@ -295,10 +296,10 @@ class Relay:
         reader = clients.consumer(self.kafka, f"telemed.{self.schema}.tail", None, poll_records=50)
         found: list[str] = []
         try:
-            await asyncio.wait_for(reader.start(), self.settings.send_timeout_s)
+            await within(self.settings.send_timeout_s, reader.start())
             wanted = [TopicPartition(self.topic, lane) for lane in range(self.kafka.partitions)]
             reader.assign(wanted)
-            ends = await asyncio.wait_for(reader.end_offsets(wanted), self.settings.send_timeout_s)
+            ends = await within(self.settings.send_timeout_s, reader.end_offsets(wanted))
             open_ends = {partition: end for partition, end in ends.items() if end > 0}
             for partition, end in open_ends.items():
                 reader.seek(partition, end - 1)

@@ -14,6 +14,7 @@ from services.runtime.database import Connection, Record
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.inbox import REPLAY_END_HEADER, replay_topic
 from services.runtime.settings import KafkaSettings
+from services.runtime.waiting import within
 
 __all__ = ["replay", "resend"]
 
@@ -30,7 +31,7 @@ async def replay(connection: Connection, kafka: KafkaSettings, topic: str, *, pe
     sent, last_id, started = 0, 0, time.monotonic()
     target = replay_topic(topic)
     try:
-        await asyncio.wait_for(producer.start(), 15)
+        await within(15, producer.start())
         while rows := await connection.fetch(
             """select id, event_id, type, source, epoch, sequence, key, lane, body, traceparent, recorded_at from outbox
                where id > $1 and topic = $2 order by id limit 500""",
@@ -46,7 +47,7 @@ async def replay(connection: Connection, kafka: KafkaSettings, topic: str, *, pe
             await asyncio.sleep(max(0.0, started + sent / per_second - time.monotonic()))
         for lane in range(kafka.partitions):
             await producer.send_and_wait(target, value=b"{}", partition=lane, headers=[(REPLAY_END_HEADER, b"1")])
-        await asyncio.wait_for(producer.stop(), 15)
+        await within(15, producer.stop())
     finally:
         await clients.end_producer(producer)
     return sent

@@ -23,6 +23,7 @@ from services.runtime.messaging.schedule import LocalRule, due_at, tzdata_versio
 from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
 from services.runtime.metrics import Metrics
 from services.runtime.settings import MessagingSettings
+from services.runtime.waiting import within
 
 __all__ = ["OutsideCall", "Timer", "TimerHandler", "Timers"]
 
@@ -112,7 +113,7 @@ class Timers:
             wake = self.unit_of_work.wake.timers
             if wait:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), wait)
+                    await within(wait, wake.wait())
             wake.clear()
 
     # --- effects in this database ----------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ class Timers:
         error: Exception | None = None
         outcome = ""
         try:
-            outcome = await asyncio.wait_for(handler.call(request, timer.dedupe_key), self.settings.lease_s / 2)
+            outcome = await within(self.settings.lease_s / 2, handler.call(request, timer.dedupe_key))
         except Exception as caught:  # noqa: BLE001 - whatever the outside did, this attempt failed and is tried again
             error = caught
         await self.failpoints.hit("call.after_call")

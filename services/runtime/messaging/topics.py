@@ -10,6 +10,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.inbox import replay_topic
 from services.runtime.settings import KafkaSettings
+from services.runtime.waiting import within
 
 if TYPE_CHECKING:
     from services.runtime.service import Service
@@ -59,7 +60,7 @@ async def ensure(kafka: KafkaSettings, services: Sequence["Service"]) -> list[st
                 error = for_code(code)
                 if code and error is not TopicAlreadyExistsError:
                     raise error
-        await asyncio.wait_for(_led(admin, wanted, kafka.partitions), 30)
+        await within(30, _led(admin, wanted, kafka.partitions))
     finally:
         await admin.close()
     return missing

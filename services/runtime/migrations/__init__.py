@@ -196,4 +196,4 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: Serv
             await connection.execute(f"revoke update, delete on {schema}.{table} from {role}")
         for table in _READ_ONLY:
             await connection.execute(f"revoke insert, update, delete on {schema}.{table} from {role}")
-        await connection.execute(f"grant execute on function runtime.clinic_now() to {role}")
+        await connection.execute(f"grant execute on function runtime.clinic_now(), runtime.oldest_transaction() to {role}")
