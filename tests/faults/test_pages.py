@@ -13,8 +13,7 @@ from tests.support.load import NO_BROKER
 from tests.support.waiting import eventually
 from tests.support.world import World
 
-# In `make faults` only, until they have been seen green together on a quiet machine.
-pytestmark = [pytest.mark.asyncio, pytest.mark.full]
+pytestmark = pytest.mark.asyncio
 
 
 async def page_of(world: World, entry: str) -> UUID:

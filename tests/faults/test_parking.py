@@ -25,8 +25,7 @@ from tests.support.raw import Raw, entry, put
 from tests.support.waiting import eventually
 from tests.support.world import World
 
-# In `make faults` only, until they have been seen green together on a quiet machine.
-pytestmark = [pytest.mark.asyncio, pytest.mark.full]
+pytestmark = pytest.mark.asyncio
 
 FEW_TRIES = {"TELEMED_MESSAGING_PARK_ATTEMPTS": "3", "TELEMED_MESSAGING_PARK_MAX_RETRY_S": "0.5"}
 
