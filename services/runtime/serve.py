@@ -193,7 +193,7 @@ async def _listen(runtime: Runtime) -> web.AppRunner:
     service, settings, http = runtime.service, runtime.settings, runtime.settings.http
     authenticate = service.authenticate(settings) if service.authenticate is not None else None
     edge = Edge(service.routes, authenticate, runtime.unit_of_work, runtime.database, http)
-    application = edge.application()
+    application = edge.application(service.name)
     application.router.add_get("/livez", _livez)
     application.router.add_get("/readyz", _bound(_readyz, runtime))
     application.router.add_get("/metrics", _bound(_metrics, runtime))

@@ -192,7 +192,7 @@ REFUSED = {
     "become a superuser": "alter role telemed_ledger superuser",
     "make a role": "create role mine",
     "read a server's file": "select pg_read_file('PG_VERSION')",
-    "run a program": "copy (select 1) to program 'true'",
+    "run a program": "copy (select 1) to program 'cat > /dev/null'",
 }
 # The owner cannot do these in a transaction, or with the tables as they are; the others are tried as the owner first.
 _ONLY_AS_ROLE = {"become a superuser"}

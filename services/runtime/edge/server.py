@@ -3,8 +3,11 @@ If-Match, decide. Whatever a client sends, the answer is a declared one.
 """
 
 import asyncio
+import base64
 import functools
+import hashlib
 import ipaddress
+import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -20,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.runtime import log
 from services.runtime.database import Budget, Database, OutcomeUnknown, Reader, Unavailable
-from services.runtime.edge import problems, strict_json
+from services.runtime.edge import openapi, problems, strict_json
 from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
 from services.runtime.edge.pages import link
 from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature
@@ -71,12 +74,25 @@ class Edge:
         self._rates = {r.name: Rates(r.policy.count, r.policy.per_s) for r in routes if isinstance(r.policy, Public)}
         self._trusted = [ipaddress.ip_network(text) for text in settings.trusted_proxies.split(",") if text]
 
-    def application(self) -> web.Application:
-        """The application; routes of health and metrics may be added to it."""
+    def application(self, service: str) -> web.Application:
+        """The application, with the document of its routes; routes of health and metrics may be added to it."""
         application = web.Application(middlewares=[self._around], client_max_size=1024 * 1024)
         for route in self.routes:
             handler = functools.partial(self._handle, route)
             application.router.add_route(route.method, route.path_template, handler, expect_handler=_expect)
+        described = json.dumps(openapi.document(service, self.routes)).encode()
+        shown = openapi.page(service, self.routes)
+        style = base64.b64encode(hashlib.sha256(openapi.STYLE.encode()).digest()).decode()
+        only = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+        async def describe(_: web.Request) -> web.Response:
+            return web.Response(body=described, content_type="application/json")
+
+        async def show(_: web.Request) -> web.Response:
+            return web.Response(text=shown, content_type="text/html", headers={"Content-Security-Policy": only})
+
+        application.router.add_get("/openapi.json", describe)
+        application.router.add_get("/docs", show)
         return application
 
     # --- around every request --------------------------------------------------------------------------------------
