@@ -290,8 +290,8 @@ class World:
             await admin.close()
 
 
-async def make_world(servers: Servers, folder: Path, *, bootstrap: str = "") -> World:
-    """A fresh database cloned from the template, fresh topics."""
+async def make_world(servers: Servers, folder: Path, *, bootstrap: str = "", more: Mapping[str, str] | None = None) -> World:
+    """A fresh database cloned from the template, fresh topics; ``more`` environment for its services."""
     unique = secrets.token_hex(5)
     database, prefix = f"t_{unique}", f"t{unique}"
     connection = await asyncpg.connect(servers.postgres.url())
@@ -309,6 +309,7 @@ async def make_world(servers: Servers, folder: Path, *, bootstrap: str = "") -> 
         "TELEMED_KAFKA_TOPIC_PREFIX": prefix,
         "TELEMED_KAFKA_PARTITIONS": str(PARTITIONS),
         "TELEMED_SMTP_URL": servers.mail.url,
+        **(more or {}),
     }
     with _environ(environment):
         kafka = KafkaSettings()
