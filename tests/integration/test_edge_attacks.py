@@ -55,11 +55,18 @@ class Client:
             return response.status, json.loads(text) if text else None, response.headers
 
     async def raw(self, text: bytes, within_s: float = 12.0) -> bytes:
-        """Bytes on a socket; everything that comes back until the other side closes."""
+        """Bytes on a socket; everything that comes back until the other side closes, or cuts us off while we still write."""
         reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(self.ledger.url).port)
-        writer.write(text)
-        answer = await asyncio.wait_for(reader.read(), within_s)
-        writer.close()
+        answer = b""
+        try:
+            async with asyncio.timeout(within_s):
+                writer.write(text)
+                while some := await reader.read(65_536):
+                    answer += some
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
         return answer
 
     async def counts(self) -> list[Any]:
@@ -265,8 +272,11 @@ async def test_tokens_that_are_not_ours_now_and_for_us_are_refused(client: Clien
             status, problem, headers = await client.send("GET", path, Authorization=text and f"Bearer {text}")
             assert (status, problem["code"]) == (401, "unauthenticated"), what
             assert headers["WWW-Authenticate"] == "Bearer"
+    large = await client.raw(b"GET /accounts HTTP/1.1\r\nAuthorization: Bearer " + b"a" * 9_000)
+    assert large.startswith(b"HTTP/1.0 400")
+    # The rest of a megabyte is never read, and the reset that follows may overtake the answer: refused or cut, not served.
     huge = await client.raw(b"GET /accounts HTTP/1.1\r\nAuthorization: Bearer " + b"a" * 1_000_000)
-    assert huge.startswith(b"HTTP/1.0 400")
+    assert huge == b"" or huge.startswith(b"HTTP/1.0 400")
 
 
 async def test_another_persons_record_is_not_there_and_the_try_is_written_down(client: Client) -> None:
