@@ -19,7 +19,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from services.runtime import log
-from services.runtime.database import LOST, Budget, Database, Unavailable
+from services.runtime.database import LOST, TRANSIENT, Budget, Database, Unavailable
 from services.runtime.edge.connections import Limits, Runner
 from services.runtime.edge.route import RouteError
 from services.runtime.edge.server import Edge
@@ -166,7 +166,9 @@ async def serve(service: Service, settings: ServiceSettings) -> int:
     done, _ = await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
     crashed = [task for task in done if task is not stop]
     for task in crashed:
-        _log.error("worker-ended", name=task.get_name(), error_class=type(task.exception()).__name__)
+        # A worker that something else has cancelled has no exception to ask for.
+        error_class = "CancelledError" if task.cancelled() else type(task.exception()).__name__
+        _log.error("worker-ended", name=task.get_name(), error_class=error_class)
     try:
         await within(settings.messaging.drain_s, _stop(runtime, site, workers))
     except TimeoutError:
@@ -272,7 +274,7 @@ async def _gauges(runtime: Runtime) -> None:
     """What is read from the database for ``/metrics``, every two seconds."""
     metrics = runtime.metrics
     while True:
-        with suppress(*LOST):
+        with suppress(*TRANSIENT):
             async with runtime.database.acquire(Budget.TIMERS) as connection:
                 row = await connection.fetchrow(
                     """select (select count(*) from (select 1 from outbox_pending limit 100001) p) as pending,
@@ -309,7 +311,7 @@ async def _gauges(runtime: Runtime) -> None:
 async def _housekeeping(runtime: Runtime) -> None:
     """Stored replies are kept for seven days: longer than any client retries."""
     while True:
-        with suppress(*LOST):
+        with suppress(*TRANSIENT):
             async with runtime.database.acquire(Budget.TIMERS) as connection:
                 await connection.execute("delete from idempotency where created_at < clock_timestamp() - interval '7 days'")
         await asyncio.sleep(3600)

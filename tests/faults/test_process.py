@@ -102,3 +102,20 @@ async def test_row_67_an_event_loop_that_stands_still_is_counted_and_costs_no_me
         await check_ledger(world, load)
         for ledger in ledgers:
             assert await ledger.metric("telemed_consumer_rebuilds_total") == 0
+
+
+async def test_an_error_that_nobody_foresaw_ends_no_process(world: World, seed: int) -> None:
+    """Client libraries meet half-started servers with assertions of their own. Commands are taken all the while, and the relay
+    and the consumers go on."""
+    places = ("relay.after_read", "relay.after_send", "consumer.polled", "consumer.after_commit")
+    ledger = await world.spawn(failpoints=";".join(f"{place}=raise@{number}" for number, place in enumerate(places, start=2)))
+    async with Load(seed) as load:
+        load.start([ledger])
+
+        async def all_fired() -> bool:
+            return set(places) <= set(ledger.fired())
+
+        await eventually(all_fired, what="each place has failed once")
+        await load.stop()
+        assert set(load.statuses) <= {0, 201}, load.statuses
+        await check_ledger(world, load)

@@ -102,8 +102,7 @@ class Process:
         async with aiohttp.ClientSession() as session:
 
             async def is_ready() -> bool:
-                if self.popen.poll() is not None:
-                    raise AssertionError(f"it ended with {self.popen.returncode}: {self.log.read_text()[-2000:]}")
+                self._still_runs()
                 with contextlib.suppress(aiohttp.ClientError, OSError):
                     async with session.get(f"{self.url}/readyz") as response:
                         return response.status == 200
@@ -112,10 +111,18 @@ class Process:
             await eventually(is_ready, within_s=within_s, what="ready")
         return self
 
+    def _still_runs(self) -> None:
+        if self.popen.poll() is not None:
+            raise AssertionError(f"it ended with {self.popen.returncode}: {self.log.read_text()[-2000:]}")
+
     async def get(self, path: str) -> tuple[int, str]:
         """A plain GET."""
-        async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
-            return response.status, await response.text()
+        try:
+            async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
+                return response.status, await response.text()
+        except aiohttp.ClientError:
+            self._still_runs()
+            raise
 
     async def metric(self, line_start: str) -> float:
         """Value of a metric's line, 0 if there is none."""

@@ -71,3 +71,11 @@ async def test_cleaning_up_after_a_cancellation_may_wait_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cleaned == ["yes"]
+
+
+async def test_what_somebody_else_cancelled_is_a_lost_connection_not_our_end() -> None:
+    """A worker would end, and its process with it, though nobody asked for that."""
+    theirs = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(theirs.cancel)
+    with pytest.raises(ConnectionAbortedError):
+        await within(5, theirs)

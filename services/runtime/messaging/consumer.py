@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.envelope import Headers
-from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Database, Unavailable
+from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Database
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
 from services.runtime.messaging import kafka as clients
@@ -75,7 +75,7 @@ class Consumer:
                 await self._run_client()
             except _Rebuild:
                 delay = 0.1
-            except (KafkaError, OSError, TimeoutError, Unavailable) as error:
+            except Exception as error:  # noqa: BLE001 - requests must go on, whatever the clients make of their servers
                 self.interrupted = True
                 _log.warning("consumer-interrupted", consumer=self.subscription.consumer, error_class=type(error).__name__)
                 await asyncio.sleep(delay)
