@@ -39,7 +39,7 @@ class Drain:
         while True:
             try:
                 tried = await self.run_once()
-            except TRANSIENT as error:
+            except Exception as error:  # noqa: BLE001 - requests must go on, whatever the clients make of their servers
                 _log.warning("drain-interrupted", consumer=self.inbox.subscription.consumer, error_class=type(error).__name__)
                 tried = 0
             if not tried:

@@ -108,7 +108,7 @@ class Timers:
                 await self.settle_leases()
                 done = await self.run_inside() + await self.run_outside()
                 wait = 0.0 if done else await self._until_next()
-            except TRANSIENT as error:
+            except Exception as error:  # noqa: BLE001 - requests must go on, whatever the clients make of their servers
                 _log.warning("timers-interrupted", error_class=type(error).__name__)
             wake = self.unit_of_work.wake.timers
             if wait:
