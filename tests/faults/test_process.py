@@ -107,11 +107,10 @@ async def test_row_67_an_event_loop_that_stands_still_is_counted_and_costs_no_me
 async def test_an_error_that_nobody_foresaw_ends_no_process(world: World, seed: int) -> None:
     """Client libraries meet half-started servers with assertions of their own. Commands are taken all the while, and the relay
     and the consumers go on."""
-    places = ("relay.after_read", "relay.after_send", "consumer.polled", "consumer.after_commit", "timer.after_effect")
+    places = ("relay.after_read", "relay.after_send", "consumer.polled", "consumer.after_commit")
     ledger = await world.spawn(failpoints=";".join(f"{place}=raise@{number}" for number, place in enumerate(places, start=2)))
     async with Load(seed) as load:
         load.start([ledger])
-        await world.set_timer(ledger, kind="ledger.fire", key="k", subject="s", due="2026-01-01T00:00:00+00:00")
 
         async def all_fired() -> bool:
             return set(places) <= set(ledger.fired())
