@@ -27,7 +27,8 @@ from schemas.asyncapi import document
 from schemas.catalogue import catalogue
 from schemas.compat import violations
 from schemas.envelope import CONTENT_TYPE, Undecodable, decode
-from schemas.registry import REGISTRY, Registry
+from schemas.events import REGISTRY
+from schemas.registry import Registry
 from schemas.rules import problems
 from schemas.wire import Schema, samples_of, schema_of
 

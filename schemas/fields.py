@@ -29,6 +29,7 @@ __all__ = [
     "Measure",
     "OpaqueId",
     "PatientId",
+    "Revision",
     "Sha256",
     "Sha256Prefix",
     "SourcePath",
@@ -45,7 +46,8 @@ KINDS: Final = MappingProxyType(
         "patient-id": "opaque id of a patient (UUID)",
         "opaque-id": "opaque id of anything else (UUID)",
         "source": "an aggregate instance, as in the envelope's source",
-        "code": "a machine's word: code, reason, revision",
+        "code": "a machine's word: code, reason",
+        "revision": "revision of a programme's thresholds: programme/date/digest",
         "code-system": "URI of a code system",
         "decimal": "an exact number in plain decimal notation",
         "ucum-unit": "UCUM unit",
@@ -73,6 +75,7 @@ SourcePath = Annotated[
     str, Field(min_length=2, max_length=200, pattern=r"^/[A-Za-z0-9/_.:-]+$", json_schema_extra=_kind("source"))
 ]
 Code = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", json_schema_extra=_kind("code"))]
+Revision = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+/[0-9-]+/[0-9a-f]+$", json_schema_extra=_kind("revision"))]
 CodeSystem = Annotated[
     str,
     Field(

@@ -13,7 +13,7 @@ from schemas.dead_letter import SAMPLE as DEAD_LETTER_SAMPLE
 from schemas.dead_letter import DeadLetter
 from schemas.envelope import Envelope, EventData
 
-__all__ = ["DEAD_LETTERED", "EVENTS", "REGISTRY", "TYPE_PREFIX", "DataClass", "EventType", "Registry", "event_type"]
+__all__ = ["DEAD_LETTERED", "TYPE_PREFIX", "DataClass", "EventType", "Registry", "event_type"]
 
 TYPE_PREFIX = "org.telemed"
 _TYPE = re.compile(rf"^(?P<name>{re.escape(TYPE_PREFIX)}\.(?P<owner>[a-z_]+)\.[a-z0-9-]+)\.v(?P<major>[1-9][0-9]*)$")
@@ -105,14 +105,12 @@ DEAD_LETTERED = event_type(
 )
 """Announced by any service whose consumer gave an event up; the event itself stays in that service's database."""
 
-EVENTS: tuple[EventType, ...] = (DEAD_LETTERED,)
-
 
 @dataclass(frozen=True)
 class Registry:
     """All known event types, by type name."""
 
-    events: tuple[EventType, ...] = field(default=EVENTS)
+    events: tuple[EventType, ...]
 
     @cached_property
     def _by_type(self) -> dict[str, EventType]:
@@ -137,6 +135,3 @@ class Registry:
         """The types of some services."""
         wanted = frozenset(owners)
         return tuple(event for event in self.events if event.owner in wanted)
-
-
-REGISTRY = Registry()

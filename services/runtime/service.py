@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.registry import REGISTRY, Registry
+from schemas.events import REGISTRY
+from schemas.registry import Registry
 from services.runtime.edge.principal import Authenticate
 from services.runtime.edge.route import Route
 from services.runtime.messaging.inbox import Subscription

@@ -11,9 +11,10 @@ from pydantic import AfterValidator, create_model
 
 from schemas.asyncapi import HEARTBEAT_HEADER, PARTITIONS, RETENTION_DAYS, channels_of
 from schemas.envelope import EventData
+from schemas.events import REGISTRY
 from schemas.export import Contract, main
 from schemas.fields import Code
-from schemas.registry import DEAD_LETTERED, REGISTRY, EventType, Registry
+from schemas.registry import DEAD_LETTERED, EventType, Registry
 from schemas.wire import schema_of
 from services.runtime.messaging import relay
 from services.runtime.settings import KafkaSettings

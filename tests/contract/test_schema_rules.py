@@ -11,8 +11,9 @@ from pydantic import Field, ValidationError, create_model
 
 from schemas.dead_letter import SAMPLE, DeadLetter
 from schemas.envelope import Envelope, EventData
+from schemas.events import EVENTS
 from schemas.fields import KINDS, Code, DecimalText, Measure, OpaqueId, PatientId
-from schemas.registry import DEAD_LETTERED, EVENTS, DataClass, EventType, event_type
+from schemas.registry import DEAD_LETTERED, DataClass, EventType, event_type
 from schemas.rules import problems
 from tests.support.contract import EVERYTHING, LEDGER, Everything, Oral
 from tests.support.ledger.events import ENTRY_POSTED

@@ -22,6 +22,7 @@ from schemas.fields import (
     Measure,
     OpaqueId,
     PatientId,
+    Revision,
     Sha256,
     Sha256Prefix,
     SourcePath,
@@ -93,6 +94,7 @@ class Everything(EventData):
         system: of the scale.
         rules: digest of the rules in force.
         rules_short: its beginning.
+        revision: of the rules in force.
         topic: where it was said.
         kind: by which event.
     """
@@ -117,6 +119,7 @@ class Everything(EventData):
     system: CodeSystem
     rules: Sha256 | None = None
     rules_short: Sha256Prefix
+    revision: Revision
     topic: TopicName
     kind: EventTypeName
 
@@ -149,6 +152,7 @@ EVERYTHING = event_type(
         unit="{score}",
         system="urn:iso:std:iso:11073:10101",
         rules="9f" * 32,
+        revision="ketamine/2026-11-23/0123abcd",
         rules_short="9f" * 8,
         topic="telemed.session-logging.events",
         kind="org.telemed.session_logging.session-ended.v1",

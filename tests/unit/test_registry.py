@@ -3,7 +3,8 @@
 import pytest
 
 from schemas.envelope import EventData
-from schemas.registry import DEAD_LETTERED, EVENTS, REGISTRY, EventType, Registry, event_type
+from schemas.events import EVENTS, REGISTRY
+from schemas.registry import DEAD_LETTERED, EventType, Registry, event_type
 
 
 class Nothing(EventData):

@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 
 from schemas.envelope import Attributes, EventData, Undecodable, attributes_of, headers_of
-from schemas.registry import EVENTS, Registry, event_type
+from schemas.events import EVENTS
+from schemas.registry import Registry, event_type
 from services.runtime.messaging.cursor import Cursor
 from services.runtime.messaging.inbox import Incoming, Park, Position, Triage, replay_topic, triage
 

@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.envelope import EventData
+from schemas.events import EVENTS
 from schemas.fields import Code
-from schemas.registry import EVENTS, Registry, event_type
+from schemas.registry import Registry, event_type
 from services.runtime.messaging.changes import NewEvent
 from tests.support.ledger import domain
 
