@@ -25,7 +25,9 @@ class Service:
         name: snake_case; also its PostgreSQL schema and the middle of its topic.
         package: what ``python -m`` runs.
         migrations: folder of its own ``NNNN_{pre,post}_what.sql`` files.
+        libraries: the same of libraries that keep tables in its schema, by their names; applied before its own.
         port: where it listens unless ``TELEMED_HTTP_PORT`` says otherwise.
+        append_only: tables of its own that its role may insert into and read, and never change: the clinical record.
         subscriptions: what it listens to.
         timers: handler per timer kind.
         ladders: who is paged, in which order, per page code.
@@ -39,6 +41,8 @@ class Service:
     package: str
     migrations: Path
     port: int
+    libraries: Mapping[str, Path] = field(default_factory=dict)
+    append_only: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     timers: Mapping[str, TimerHandler] = field(default_factory=dict)
     ladders: Mapping[str, Ladder] = field(default_factory=dict)

@@ -162,6 +162,11 @@ class SmtpSettings(_Settings):
     password: SecretStr | None = Field(default=None, description="of that user")
     sender: str = Field(default="telemed@localhost", description="the From address")
     operator: str = Field(default="operator@localhost", description="paged when nobody is on call for a role")
+    pager_domain: str = Field(
+        default="pager.localhost",
+        pattern="^[A-Za-z0-9.-]+$",
+        description="mail domain of the pagers on the roster: pager `nurse-1` is called at `nurse-1@` this domain",
+    )
     timeout_s: float = Field(default=10.0, gt=0, description="of one message")
 
 

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 import zoneinfo
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Annotated
@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 __all__ = [
-    "Code", "Id", "Instant", "Int64", "Line", "LocalTime", "Note", "Quantity", "Request", "Response", "Zone", "field_error",
+    "Code", "Date", "Id", "Instant", "Int64", "Line", "LocalTime", "Note", "Number", "Quantity", "Request", "Response", "Zone",
+    "field_error",
 ]  # fmt: skip
 
 
@@ -158,6 +159,28 @@ Instant = Annotated[
 """A moment: RFC 3339 with an offset, kept as UTC. A time without an offset is nobody's time."""
 LocalTime = Annotated[datetime, BeforeValidator(_local), WithJsonSchema({"type": "string", "pattern": _LOCAL_FORM})]
 """What a wall clock shows; its zone is given apart."""
+
+
+_DATE_FORM = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_DATE = re.compile(_DATE_FORM)
+
+
+def _date(value: object) -> object:
+    if isinstance(value, date):
+        return value
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise field_error("not-a-date")
+    try:
+        found = date.fromisoformat(value)
+    except ValueError:
+        raise field_error("not-a-date") from None
+    if not _FIRST.year <= found.year < _LAST.year:
+        raise field_error("out-of-range")
+    return found
+
+
+Date = Annotated[date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date", "pattern": _DATE_FORM})]
+"""A calendar date; where it is one of somewhere, the zone is given apart."""
 
 
 @cache

@@ -24,10 +24,10 @@ __all__ = ["Contact", "OnCall", "Pager", "no_roster", "send_mail"]
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A person on call: opaque id and address for the channel."""
+    """A person on call: opaque id, and the pager they carry (or a whole address)."""
 
     person: str
-    address: str
+    pager: str
 
 
 OnCall = Callable[[Reader, str, Context], Awaitable[Sequence[Contact]]]
@@ -72,7 +72,7 @@ class Pager(OutsideCall):
         for contact in request.contacts:
             message = EmailMessage()
             message["From"] = self._smtp.sender
-            message["To"] = contact.address
+            message["To"] = contact.pager if "@" in contact.pager else f"{contact.pager}@{self._smtp.pager_domain}"
             message["Subject"] = f"Page: {request.code}"
             message["Message-ID"] = f"<{key}.{contact.person}@telemed>"
             message["X-Telemed-Page"] = str(request.page)

@@ -32,7 +32,7 @@ class MigrationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file; ``origin`` is ``kernel`` or ``service``."""
+    """One file; ``origin`` is ``kernel``, the name of a library, or ``service``."""
 
     origin: str
     name: str
@@ -64,8 +64,9 @@ def files_in(origin: str, folder: Path) -> list[Migration]:
 
 
 def migrations_of(service: Service) -> list[Migration]:
-    """The kernel's migrations, then the service's own."""
-    return files_in("kernel", _HERE / "service") + files_in("service", service.migrations)
+    """The kernel's migrations, then those of libraries, then the service's own."""
+    libraries = [migration for name, folder in service.libraries.items() for migration in files_in(name, folder)]
+    return [*files_in("kernel", _HERE / "service"), *libraries, *files_in("service", service.migrations)]
 
 
 async def migrate(
@@ -192,7 +193,7 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: Serv
         await connection.execute(f"revoke all on schema {schema} from public")
         await connection.execute(f"grant usage on schema {schema}, runtime to {role}")
         await connection.execute(f"grant select, insert, update, delete on all tables in schema {schema} to {role}")
-        for table in _APPEND_ONLY:
+        for table in (*_APPEND_ONLY, *service.append_only):
             await connection.execute(f"revoke update, delete on {schema}.{table} from {role}")
         for table in _READ_ONLY:
             await connection.execute(f"revoke insert, update, delete on {schema}.{table} from {role}")

@@ -1,0 +1,41 @@
+"""Relationship checks of routes, over the service's own copy: whose record is it, and does the asker have to do with it?"""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from services.directory import store
+from services.directory.domain import Patient
+from services.runtime.database import Reader
+from services.runtime.edge.principal import Principal, Role
+from services.runtime.messaging.changes import Context
+
+__all__ = ["own_or_care_team", "own_record", "treats"]
+
+_CLINIC_WIDE = frozenset({Role.FRONT_DESK, Role.AUDITOR})
+
+
+async def own_record(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> bool:
+    """The patient themself, by the account that is theirs. ``record`` names a ``patient``."""
+    known = await _patient(read, record)
+    return known is not None and Role.PATIENT in who.roles and str(known.account) == who.person
+
+
+async def treats(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> bool:
+    """Staff on the patient's care team; front desk and auditors see every patient whom their roles let them see."""
+    if who.roles & _CLINIC_WIDE:
+        return True
+    known = await _patient(read, record)
+    return known is not None and bool(who.roles - {Role.PATIENT}) and known.treated_by(who.person)
+
+
+async def own_or_care_team(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> bool:
+    """One of the two."""
+    return await own_record(read, who, record, context) or await treats(read, who, record, context)
+
+
+async def _patient(read: Reader, record: Mapping[str, str]) -> Patient | None:
+    try:
+        patient = UUID(record["patient"])
+    except ValueError:
+        return None
+    return await store.patient(read, patient)

@@ -1,0 +1,105 @@
+"""All SQL of the directory."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from services.directory.domain import OpeningHours, OpenSpan, Patient, Qualification, Shift, Staff
+from services.runtime.database import Reader, Record
+
+__all__ = ["on_duty", "opening_hours", "patient", "patient_of_account", "patients", "site_region", "staff", "staff_with"]
+
+_PATIENT = "select patient, account, zone, language, region, status, care_team, merged_into from patient_fact"
+_STAFF = "select staff, roles, credentials, active from staff_fact"
+_MINUTES_A_DAY = 1440
+
+
+async def patient(read: Reader, patient_id: UUID) -> Patient | None:
+    """A patient, if this service has heard of them."""
+    row = await read.fetchrow(f"{_PATIENT} where patient = $1", patient_id)
+    return None if row is None else _patient(row)
+
+
+async def patients(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Patient]:
+    """Many patients; one that is unknown here is left out."""
+    rows = await read.fetch(f"{_PATIENT} where patient = any($1)", list(ids))
+    return {row["patient"]: _patient(row) for row in rows}
+
+
+async def patient_of_account(read: Reader, account: UUID) -> Patient | None:
+    """The patient as whom a person signs in."""
+    row = await read.fetchrow(f"{_PATIENT} where account = $1 and status <> 'merged' limit 1", account)
+    return None if row is None else _patient(row)
+
+
+async def staff(read: Reader, staff_id: UUID) -> Staff | None:
+    """A member of staff, if this service has heard of them."""
+    row = await read.fetchrow(f"{_STAFF} where staff = $1", staff_id)
+    return None if row is None else _staff(row)
+
+
+async def staff_with(read: Reader, role: str) -> list[Staff]:
+    """Everybody of a role who works here, in a stable order."""
+    rows = await read.fetch(f"{_STAFF} where $1 = any(roles) and active order by staff", role)
+    return [_staff(row) for row in rows]
+
+
+async def site_region(read: Reader, site: UUID) -> str | None:
+    """The state of an active site."""
+    region: str | None = await read.fetchval("select region from site_fact where site = $1 and active", site)
+    return region
+
+
+async def on_duty(read: Reader, role: str, at: dt.datetime) -> list[Shift]:
+    """Who is on duty for a role, longest on duty first."""
+    rows = await read.fetch(
+        """select staff, role, pager, starts_at, ends_at from shift_fact
+           where active and role = $1 and starts_at <= $2 and ends_at > $2 order by starts_at, shift""",
+        role,
+        at,
+    )
+    return [Shift(row["staff"], row["role"], row["pager"], row["starts_at"], row["ends_at"]) for row in rows]
+
+
+async def opening_hours(read: Reader) -> OpeningHours | None:
+    """When the clinic is open; None until the clinic has said so."""
+    row = await read.fetchrow("select zone, hours, closed from calendar_fact")
+    if row is None:
+        return None
+    spans = tuple(OpenSpan(hours["weekday"], _time(hours["opens"]), _time(hours["closes"])) for hours in row["hours"])
+    return OpeningHours(row["zone"], spans, frozenset(row["closed"]))
+
+
+def _time(minutes: int) -> dt.time:
+    return dt.time.max if minutes >= _MINUTES_A_DAY else dt.time(minutes // 60, minutes % 60)
+
+
+def _patient(row: Record) -> Patient:
+    team = tuple((UUID(member["staff"]), str(member["role"])) for member in row["care_team"])
+    return Patient(
+        row["patient"],
+        row["account"],
+        row["zone"],
+        row["language"],
+        row["region"],
+        row["status"],
+        team,
+        row["merged_into"],
+    )
+
+
+def _staff(row: Record) -> Staff:
+    held = tuple(_qualification(one) for one in row["credentials"])
+    return Staff(row["staff"], frozenset(row["roles"]), held, row["active"])
+
+
+def _qualification(held: Mapping[str, Any]) -> Qualification:
+    until = held.get("valid_until")
+    return Qualification(
+        held["kind"],
+        held.get("region"),
+        UUID(held["site"]) if held.get("site") else None,
+        dt.datetime.fromisoformat(held["valid_from"]),
+        dt.datetime.fromisoformat(until) if until else None,
+    )
