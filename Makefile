@@ -43,6 +43,7 @@ fmt: setup ## format and fix what can be fixed
 contracts: setup ## import rules and the public event contract; make contracts WRITE=1 writes its files first
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.export $(if $(WRITE),--write,--check)
+	$(BIN)/python -m services.cli.access_table $(if $(WRITE),--write,--check)
 
 faults: setup ## the fault matrix at full timings: make faults SEEDS=50
 	$(BIN)/telemed stack prepare

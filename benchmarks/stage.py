@@ -30,6 +30,7 @@ from services.runtime.settings import (
     HttpSettings,
     KafkaSettings,
     MessagingSettings,
+    OidcSettings,
     ProcessSettings,
     ServiceSettings,
     SmtpSettings,
@@ -210,6 +211,7 @@ class Arena:
             SmtpSettings(url=self.servers.mail.url),
             HttpSettings(port=0),
             MessagingSettings(),
+            OidcSettings(),
         )
 
     async def new_topic(self, name: str) -> str:

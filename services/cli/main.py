@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from services.cli.catalogue import load_services
+from services.cli.identity import commands as identity
 from services.cli.operate import commands as operate
 from services.cli.rules import commands as rules
 from services.cli.stack.errors import StackError
@@ -84,6 +85,7 @@ _PORTS = {
     "kafka_controller_port": "the controller of Apache Kafka",
     "smtp_port": "the mail server",
     "mail_port": "the page that shows the mail",
+    "issuer_port": "the page where people sign in",
     "port_offset": "every part: this is added to each port",
 }
 
@@ -304,7 +306,7 @@ def _plain_table(*columns: str) -> Table:
     return table
 
 
-for _command in (*operate, *rules):
+for _command in (*identity, *operate, *rules):
     cli.add_command(_command)
 
 

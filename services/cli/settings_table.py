@@ -3,6 +3,7 @@
 ``python -m services.cli.settings_table`` writes docs/settings.md anew; a test fails while it differs.
 """
 
+import json
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from services.runtime.settings import (
     HttpSettings,
     KafkaSettings,
     MessagingSettings,
+    OidcSettings,
     ProcessSettings,
     SmtpSettings,
 )
@@ -33,6 +35,7 @@ SECTIONS: Mapping[str, type[BaseSettings]] = {
     "Apache Kafka": KafkaSettings,
     "Mail": SmtpSettings,
     "HTTP": HttpSettings,
+    "Identity": OidcSettings,
     "The messaging kernel": MessagingSettings,
     "Operators' commands": OperatorSettings,
     "The local stack (`telemed up`)": StackSettings,
@@ -109,6 +112,8 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
 
 def _kind(field: FieldInfo) -> str:
     kind = next(kind for kind in _kinds(field.annotation) if kind is not type(None))
+    if get_origin(kind) is tuple:
+        return "JSON list of texts"
     names = {int: "whole number", float: "number", str: "text", SecretStr: "text", Path: "path"}
     return names.get(kind) or " or ".join(f"`{member.value}`" for member in kind)
 
@@ -116,6 +121,8 @@ def _kind(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is None or field.default == "":
         return "-"
+    if isinstance(field.default, tuple):
+        return f"`{json.dumps(field.default)}`"
     return f"`{getattr(field.default, 'value', field.default)}`"
 
 

@@ -21,6 +21,9 @@ from prometheus_client import generate_latest
 from services.runtime import log
 from services.runtime.database import LOST, TRANSIENT, Budget, Database, Unavailable
 from services.runtime.edge.connections import Limits, Runner
+from services.runtime.edge.identity import Oidc
+from services.runtime.edge.policy import Bearer
+from services.runtime.edge.principal import Authenticate
 from services.runtime.edge.route import RouteError
 from services.runtime.edge.server import Edge
 from services.runtime.failpoints import Failpoints
@@ -35,7 +38,7 @@ from services.runtime.messaging.unit_of_work import UnitOfWork, Wake
 from services.runtime.metrics import Metrics
 from services.runtime.migrations import MigrationError, pending
 from services.runtime.service import Service
-from services.runtime.settings import ServiceSettings, SettingsError, load_service
+from services.runtime.settings import Environment, ServiceSettings, SettingsError, load_service
 from services.runtime.waiting import within
 
 __all__ = ["Runtime", "main", "serve"]
@@ -57,6 +60,7 @@ class Runtime:
     consumers: tuple[Consumer, ...]
     drains: tuple[Drain, ...]
     timers: Timers
+    identity: Oidc | None = None
     ready: bool = False
     port: int = 0
 
@@ -140,8 +144,8 @@ async def serve(service: Service, settings: ServiceSettings) -> int:
         return 1
     try:
         site = await _listen(runtime)
-    except RouteError as error:
-        _log.error("cannot-start", error_class="RouteError", reason=str(error))
+    except (RouteError, SettingsError) as error:
+        _log.error("cannot-start", error_class=type(error).__name__, reason=str(error))
         await runtime.database.close()
         return 1
     # What was made until now lives as long as the process: the collector need not walk it again (p99 of reads 10 -> 1 ms).
@@ -192,9 +196,8 @@ async def _open(runtime: Runtime) -> None:
 
 
 async def _listen(runtime: Runtime) -> web.AppRunner:
-    service, settings, http = runtime.service, runtime.settings, runtime.settings.http
-    authenticate = service.authenticate(settings) if service.authenticate is not None else None
-    edge = Edge(service.routes, authenticate, runtime.unit_of_work, runtime.database, http)
+    service, http = runtime.service, runtime.settings.http
+    edge = Edge(service.routes, _authenticate(runtime), runtime.unit_of_work, runtime.database, http)
     application = edge.application(service.name)
     application.router.add_get("/livez", _livez)
     application.router.add_get("/readyz", _bound(_readyz, runtime))
@@ -204,6 +207,16 @@ async def _listen(runtime: Runtime) -> web.AppRunner:
     await web.TCPSite(runner, http.host, http.port, reuse_address=True).start()
     runtime.port = runner.addresses[0][1]
     return runner
+
+
+def _authenticate(runtime: Runtime) -> Authenticate | None:
+    service, settings = runtime.service, runtime.settings
+    if service.authenticate is not None:
+        return service.authenticate(settings)
+    if not any(isinstance(route.policy, Bearer) for route in service.routes):
+        return None
+    runtime.identity = Oidc(settings.oidc, settings.process.env is Environment.PRODUCTION)
+    return runtime.identity
 
 
 async def _stop(runtime: Runtime, site: web.AppRunner, workers: list["asyncio.Task[None]"]) -> None:
@@ -221,6 +234,8 @@ async def _stop(runtime: Runtime, site: web.AppRunner, workers: list["asyncio.Ta
     relay.cancel()
     await asyncio.gather(relay, return_exceptions=True)
     await runtime.relay.close()
+    if runtime.identity is not None:
+        await runtime.identity.close()
     await runtime.database.close()
 
 

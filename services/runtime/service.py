@@ -34,7 +34,7 @@ class Service:
         on_call: who is on call for a role, by the service's own copy of the roster.
         registry: the event types that are known to it.
         routes: its HTTP routes, declared.
-        authenticate: from its settings to what verifies a bearer token.
+        authenticate: from its settings to what verifies a bearer token; by default the OpenID Connect provider that they name.
     """
 
     name: str

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_type_hints
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -22,6 +22,7 @@ __all__ = [
     "HttpSettings",
     "KafkaSettings",
     "MessagingSettings",
+    "OidcSettings",
     "ProcessSettings",
     "ServiceSettings",
     "SettingsError",
@@ -193,6 +194,30 @@ class HttpSettings(_Settings):
     keep_alive_s: float = Field(default=15.0, gt=0, description="an idle connection is kept for")
 
 
+class OidcSettings(_Settings):
+    """Who vouches for the people and programs that call us: any OpenID Connect provider."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_OIDC_")
+
+    issuer: str = Field(
+        default="", description="URL of the provider, exactly as it stands in `iss`; needed by routes for people"
+    )
+    audience: str = Field(default="telemed", min_length=1, description="what `aud` must name")
+    jwks_url: str = Field(default="", description="where its keys are; empty: as its discovery document says")
+    algorithms: tuple[Literal["EdDSA", "ES256", "RS256", "PS256"], ...] = Field(
+        default=("EdDSA", "ES256", "RS256"), min_length=1, description="signature algorithms that are taken, as a JSON list"
+    )
+    person_claim: str = Field(default="person", description="claim with the id of the staff member or patient in our records")
+    roles_claim: str = Field(default="roles", description="claim with a list of roles")
+    leeway_s: int = Field(default=30, ge=0, le=60, description="how far clocks may differ")
+    unknown_key_s: float = Field(
+        default=60.0, gt=0, description="keys are asked for at most this often because of an unknown `kid`"
+    )
+    refresh_s: float = Field(default=300.0, gt=0, description="keys older than this are asked for anew")
+    stale_s: float = Field(default=3600.0, gt=0, description="keys older than this are not used: then nobody is let in")
+    timeout_s: float = Field(default=5.0, gt=0, description="of one question to the provider")
+
+
 class MessagingSettings(_Settings):
     """Timings of the messaging kernel. They run on real time; the clinic clock never touches them."""
 
@@ -243,6 +268,7 @@ class ServiceSettings:
     smtp: SmtpSettings
     http: HttpSettings
     messaging: MessagingSettings
+    oidc: OidcSettings
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -60,7 +61,8 @@ async def authenticate(text: str) -> Principal:
         if not payload["nbf"] <= time.time() < payload["exp"]:
             raise Unauthenticated("token-expired")
         roles = frozenset(Role(role) for role in payload["roles"])
-        return Principal(ISSUER, payload["sub"], payload["azp"], roles, payload["sub"])
+        signed_in = datetime.fromtimestamp(payload["auth_time"], UTC) if "auth_time" in payload else None
+        return Principal(ISSUER, payload["sub"], payload["azp"], roles, payload["sub"], signed_in)
     except (ValueError, KeyError, TypeError, InvalidSignature, RecursionError):
         raise Unauthenticated("token-malformed") from None
 

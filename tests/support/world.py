@@ -29,6 +29,7 @@ from services.runtime.settings import (
     HttpSettings,
     KafkaSettings,
     MessagingSettings,
+    OidcSettings,
     ProcessSettings,
     ServiceSettings,
     SmtpSettings,
@@ -258,6 +259,7 @@ class World:
                 SmtpSettings(),
                 HttpSettings(),
                 MessagingSettings(**messaging),  # type: ignore[arg-type]
+                OidcSettings(),
             )
 
     async def settled(self, entries: int, *, within_s: float = 60.0) -> None:

@@ -63,6 +63,7 @@ class Home:
         self.folder = folder.expanduser().absolute()
         self.data = self.folder / "data"
         self.logs = self.folder / "logs"
+        self.issuer_keys = self.folder / "issuer"
         self._lock = self.folder / "lock"
         self._record = self.folder / "running.json"
         self._writing = threading.Lock()

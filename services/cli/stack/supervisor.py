@@ -13,6 +13,7 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from services.cli.stack.errors import StackError
+from services.cli.stack.identity import AUDIENCE, issuer_url
 from services.cli.stack.jars import Report
 from services.cli.stack.parts import KafkaPart, Part, PostgresPart, PythonPart
 from services.cli.stack.ports import HOST, require_free
@@ -27,6 +28,7 @@ from services.runtime.settings import DatabaseSettings, KafkaSettings, load
 __all__ = ["DATABASE", "External", "Supervisor"]
 
 DATABASE = "telemed"
+_BOARD = "staff_dashboard"
 # How to connect as the owner of the database: no business of a service.
 _OWNERS = frozenset(f"TELEMED_DATABASE_{name}{form}" for name in ("URL", "PASSWORD") for form in ("", "_FILE"))
 _WATCH_S = 0.2
@@ -42,6 +44,7 @@ class External:
     database: bool
     kafka: bool
     smtp: bool
+    oidc: bool
 
     @classmethod
     def from_environment(cls) -> "External":
@@ -50,7 +53,12 @@ class External:
         def given(variable: str) -> bool:
             return bool(os.environ.get(variable) or os.environ.get(variable + "_FILE"))
 
-        return cls(given("TELEMED_DATABASE_URL"), given("TELEMED_KAFKA_BOOTSTRAP"), given("TELEMED_SMTP_URL"))
+        return cls(
+            given("TELEMED_DATABASE_URL"),
+            given("TELEMED_KAFKA_BOOTSTRAP"),
+            given("TELEMED_SMTP_URL"),
+            given("TELEMED_OIDC_ISSUER"),
+        )
 
 
 class Supervisor:
@@ -135,7 +143,7 @@ class Supervisor:
 
     # --- start ---
 
-    # Order of start, the reverse of the order of end: postgres, mail, kafka, then the services.
+    # Order of start, the reverse of the order of end: postgres, mail, issuer, kafka, then the services.
 
     async def _start(self) -> None:
         self._phase("checking ports, memory and disk")
@@ -190,6 +198,16 @@ class Supervisor:
             env = {name: value for name, value in os.environ.items() if not name.startswith("TELEMED_")}
             module = "services.cli.stack.mail"
             self._servers.append(PythonPart(record, module, arguments, env, settings.start_timeout_s))
+        if not self._external.oidc:
+            port = settings.port(settings.issuer_port)
+            url = issuer_url(settings)
+            record = PartRecord("issuer", url, str(home.logs / "issuer.log"), health=url + "/readyz", port=port)
+            arguments = ["--keys", str(home.issuer_keys), f"--port={port}"]
+            if board := self._board():
+                arguments.append(f"--client=board={board}/board")
+            env = {name: value for name, value in os.environ.items() if not name.startswith("TELEMED_")}
+            env["TELEMED_ENV"] = "local"
+            self._servers.append(PythonPart(record, "services.cli.stack.issuer", arguments, env, settings.start_timeout_s))
         if not self._external.kafka:
             port = settings.port(settings.kafka_port)
             data = home.data / "kafka"
@@ -249,9 +267,18 @@ class Supervisor:
                 "TELEMED_KAFKA_BOOTSTRAP": self._local_kafka(),
                 "TELEMED_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
             }
+        if not self._external.oidc:
+            env |= {"TELEMED_OIDC_ISSUER": issuer_url(self._settings), "TELEMED_OIDC_AUDIENCE": AUDIENCE}
+        if board := self._board():
+            env.setdefault("TELEMED_HTTP_BOARD_ORIGIN", board)
         if not self._external.smtp:
             env["TELEMED_SMTP_URL"] = f"smtp://{HOST}:{self._settings.port(self._settings.smtp_port)}"
         return env
+
+    def _board(self) -> str:
+        """Origin of the staff board; empty while no service shows one."""
+        ports = [self._settings.port(service.port) for service in self._services if service.name == _BOARD]
+        return f"http://{HOST}:{ports[0]}" if ports else ""
 
     def _passwords(self) -> dict[str, str]:
         return {

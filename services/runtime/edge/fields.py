@@ -31,7 +31,7 @@ class Response(BaseModel):
 
 
 def field_error(code: str, pointer: str = "") -> PydanticCustomError:
-    """To be raised by a validator; ``pointer`` names the field to blame when several are looked at."""
+    """To be raised by a validator; ``pointer`` names the field to blame, counted from the model whose validator it is."""
     # pydantic's error types are snake_case by convention; ours are the codes that clients see.
     return PydanticCustomError(code, "refused", {"pointer": pointer} if pointer else None)
 

@@ -164,8 +164,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _who(route: Route) -> str:
     match route.policy:
-        case Bearer(roles, relationship):
-            return f"{', '.join(sorted(roles))}; {relationship.__name__.strip('_').replace('_', ' ')}"
+        case Bearer(roles):
+            return f"{', '.join(sorted(roles))}; {_relationship(route.policy)}"
         case OneTimeLink():
             return "the holder of a one-time link"
         case WebhookSignature(sender):
@@ -174,15 +174,20 @@ def _who(route: Route) -> str:
             return f"anyone, {count} requests in {per_s:g} s"
 
 
+def _relationship(policy: Bearer) -> str:
+    return policy.relationship.__name__.strip("_").replace("_", " ")
+
+
 def access_table(services: Sequence[tuple[str, Sequence[Route]]]) -> str:
     """Role x route, as Markdown."""
-    lines = ["# Who may do what", "", "Written from the routes' declarations; do not edit it by hand.", ""]
+    lines: list[str] = []
     for service, routes in services:
         lines += [f"## {service}", "", "| route | " + " | ".join(Role) + " | how |", "|---" * (len(Role) + 2) + "|"]
         for route in routes:
             roles = route.policy.roles if isinstance(route.policy, Bearer) else frozenset()
             marks = " | ".join("x" if role in roles else "" for role in Role)
-            lines.append(f"| `{route.method} {route.path_template}` | {marks} | {_who(route)} |")
+            how = _relationship(route.policy) if isinstance(route.policy, Bearer) else _who(route)
+            lines.append(f"| `{route.method} {route.path_template}` | {marks} | {how} |")
         lines.append("")
     return "\n".join(lines)
 

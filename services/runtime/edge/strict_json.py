@@ -228,7 +228,8 @@ def problems_of(error: ValidationError, tree: Any, place: str = "pointer") -> li
     for problem in error.errors(include_url=False, include_input=False):
         kind = problem["type"]
         code = _CODES.get(kind, kind.replace("_", "-"))
-        at = str((problem.get("ctx") or {}).get("pointer", "")) or pointer(_in_tree(problem["loc"], tree))
+        # What a model's own check blames is named from that model on, wherever it stands in the body.
+        at = pointer(_in_tree(problem["loc"], tree)) + str((problem.get("ctx") or {}).get("pointer", ""))
         found.append(FieldProblem(at if place == "pointer" else at.removeprefix("/"), code, place))
     return found
 

@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 _NAME = re.compile(r"^\d{4}_(pre|post)_[a-z0-9_]+\.sql$")
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
 # Insert and read only: what was said cannot be unsaid by the service that said it.
-_APPEND_ONLY = ("outbox", "audit")
+_APPEND_ONLY = ("outbox", "audit", "signature", "broken_glass")
 _READ_ONLY = ("schema_migration",)
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from services.runtime.edge.break_glass import BROKEN
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.runtime.service import Service
 from tests.support.ledger.events import REGISTRY
@@ -20,7 +21,10 @@ SERVICE = Service(
     port=18999,
     subscriptions=SUBSCRIPTIONS,
     timers={"ledger.fire": Fire(), "ledger.notify": Notify()},
-    ladders={"ledger.flagged": Ladder((Rung(timedelta(0), "nurse"), Rung(timedelta(seconds=60), "prescriber")))},
+    ladders={
+        "ledger.flagged": Ladder((Rung(timedelta(0), "nurse"), Rung(timedelta(seconds=60), "prescriber"))),
+        BROKEN: Ladder((Rung(timedelta(0), "admin"),)),
+    },
     registry=REGISTRY,
     routes=ROUTES,
     authenticate=lambda _: authenticate,

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from services.runtime.database import Reader
+from services.runtime.edge.break_glass import BREAK_GLASS, or_broken_glass
 from services.runtime.edge.fields import Code, Id, Instant, Int64, Line, Note, Quantity, Request, Response, Zone, field_error
 from services.runtime.edge.pages import Page
 from services.runtime.edge.policy import Bearer, OneTimeLink, Public, WebhookSignature, role_is_enough, standard_webhook
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Find, Found, NaturalKey, Route, reply
+from services.runtime.edge.signature import SIGNATURE_PROBLEMS, SignatureBody, content_hash, sign
 from services.runtime.messaging.changes import Append, CancelTimers, Changes, Context, Rejected, Row, SetTimer
 from services.runtime.messaging.schedule import LocalRule
 from services.runtime.messaging.unit_of_work import Decide
@@ -223,6 +225,92 @@ def _edit_terms(asked: Asked[Terms, Account]) -> Decide:
     return decide
 
 
+class Chart(Request):
+    """Path of a patient's chart."""
+
+    patient: Id
+
+
+class ChartShown(Response):
+    """That somebody may see it is all there is to see."""
+
+    patient: Id
+
+
+def _show_chart(asked: Asked[Any, Chart]) -> Find:
+    async def find(_: Reader, __: Context) -> Found:
+        return Found(ChartShown(patient=asked.path.patient))
+
+    return find
+
+
+async def _nobody(_: Reader, __: Principal, ___: Mapping[str, str], ____: Context) -> bool:
+    return False
+
+
+class TermsContent(Response):
+    """What is signed of an account's terms."""
+
+    account: str
+    label: str
+    fee: Quantity
+
+
+class TermsToSign(Response):
+    """Terms with the hash that a signature names."""
+
+    content: TermsContent
+    shown: str
+
+
+class SignTerms(Request):
+    """A signature under the terms."""
+
+    signature: SignatureBody
+
+
+class TermsSigned(Response):
+    """The signature."""
+
+    signature: Id
+
+
+async def _terms_content(read: Reader, account: str) -> tuple[TermsContent, int] | None:
+    row = await read.fetchrow("select label, fee, fee_unit, version from terms where account = $1", account)
+    if row is None:
+        return None
+    fee = Quantity(value=row["fee"], unit=row["fee_unit"])
+    return TermsContent(account=account, label=row["label"], fee=fee), row["version"]
+
+
+def _show_terms(asked: Asked[Any, Account]) -> Find:
+    async def find(read: Reader, _: Context) -> Found | Rejected:
+        known = await _terms_content(read, asked.path.account)
+        if known is None:
+            return Rejected("not-found", status=404)
+        return Found(TermsToSign(content=known[0], shown=content_hash(known[0])))
+
+    return find
+
+
+def _sign_terms(asked: Asked[SignTerms, Account]) -> Decide:
+    account = asked.path.account
+
+    async def decide(read: Reader, context: Context) -> Changes | Rejected:
+        known = await _terms_content(read, account)
+        if known is None:
+            return Rejected("not-found", status=404)
+        content, version = known
+        signed = sign(
+            asked.body.signature, asked.principal, content, subject=f"terms/{account}", version=version, context=context
+        )
+        if isinstance(signed, Rejected):
+            return signed
+        return Changes(rows=[signed.row], reply=reply(TermsSigned(signature=signed.id), 201))
+
+    return decide
+
+
 def _enquire(_: Asked[Enquiry]) -> Decide:
     async def decide(__: Reader, context: Context) -> Changes:
         number = str(uuid.uuid4())
@@ -325,6 +413,44 @@ ROUTES = (
         edits=_terms_version,
         errors=(_PAST,),
     ),
+    Route(
+        name="show_terms",
+        method="GET",
+        path_template="/accounts/{account}/terms",
+        summary="Terms as they are signed",
+        policy=_ANYBODY,
+        audit="terms.read",
+        path=Account,
+        response=TermsToSign,
+        query=_show_terms,
+    ),
+    Route(
+        name="sign_terms",
+        method="POST",
+        path_template="/accounts/{account}/terms/signatures",
+        summary="Sign the terms that were shown",
+        policy=_STAFF_ONLY,
+        audit="terms.sign",
+        path=Account,
+        request=SignTerms,
+        response=TermsSigned,
+        status=201,
+        command=_sign_terms,
+        idempotency=KEY_REQUIRED,
+        errors=SIGNATURE_PROBLEMS,
+    ),
+    Route(
+        name="show_chart",
+        method="GET",
+        path_template="/charts/{patient}",
+        summary="A chart that is nobody's business",
+        policy=Bearer(_STAFF, or_broken_glass(_nobody)),
+        audit="chart.read",
+        path=Chart,
+        response=ChartShown,
+        query=_show_chart,
+    ),
+    BREAK_GLASS,
     Route(
         name="enquire",
         method="POST",

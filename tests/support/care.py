@@ -1,0 +1,233 @@
+"""The product's services as processes on real servers: one database, one prefix of topics, one identity provider for a test."""
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+
+from services.cli.catalogue import load_services
+from services.cli.stack.identity import Person, people
+from services.cli.stack.ports import free_ports
+from services.runtime.edge.principal import Role
+from services.runtime.messaging import topics
+from services.runtime.migrations import migrate
+from services.runtime.service import Service
+from services.runtime.settings import KafkaSettings
+from tests.support.provider import AUDIENCE, Provider, provider
+from tests.support.servers import Servers
+from tests.support.waiting import eventually
+from tests.support.world import PARTITIONS, ROOT, SHORT, Process
+
+__all__ = ["Answer", "Care", "care"]
+
+_TEMPLATE = "telemed_care_template"
+_PASSWORD = "password-of-the-tests"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def code(self) -> str:
+        """Code of a problem document."""
+        return str(self.body["code"])
+
+    def ok(self) -> Any:
+        """The body of a success; anything else is told in full."""
+        assert self.status < 300, (self.status, self.body)
+        return self.body
+
+
+@dataclass
+class Care:
+    """See the module. Services are named as in the catalogue."""
+
+    servers: Servers
+    provider: Provider
+    database: str
+    prefix: str
+    folder: Path
+    environment: dict[str, str]
+    session: aiohttp.ClientSession
+    services: Mapping[str, Service]
+    people: Mapping[str, Person]
+    processes: list[Process] = field(default_factory=list)
+    running: dict[str, Process] = field(default_factory=dict)
+
+    async def spawn(self, *names: str, **environment: str) -> None:
+        """Start one process of each service and wait until they are ready. Keyword arguments are more environment."""
+        await asyncio.gather(*[self._spawn(name, environment) for name in names])
+
+    async def _spawn(self, name: str, environment: Mapping[str, str]) -> None:
+        service = self.services[name]
+        number = len(self.processes)
+        port = free_ports(1)[0]
+        server = urlsplit(self.servers.postgres.url())
+        log, failpoint_log = self.folder / f"{name}-{number}.log", self.folder / f"{name}-{number}.failpoints"
+        variables = {
+            **{variable: value for variable, value in os.environ.items() if not variable.startswith("TELEMED_")},
+            **self.environment,
+            "TELEMED_DATABASE_URL": f"postgresql://{service.role}:{_PASSWORD}@{server.hostname}:{server.port}/{self.database}",
+            "TELEMED_HTTP_PORT": str(port),
+            "TELEMED_FAILPOINT_LOG": str(failpoint_log),
+            **environment,
+        }
+        with log.open("wb") as output:
+            popen = await asyncio.to_thread(
+                subprocess.Popen,
+                [sys.executable, "-m", service.package],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=variables,
+            )
+        process = Process(popen, port, log, failpoint_log)
+        self.processes.append(process)
+        self.running[name] = await process.ready()
+
+    # --- calling ---------------------------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        login: str | None,
+        service: str,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        version: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request as one of the local stack's people (None: without a token).
+
+        Args:
+            login: who asks, e.g. ``nurse.a``.
+            service: whom.
+            method: of HTTP.
+            path: with its query.
+            body: sent as JSON.
+            key: idempotency key; a POST gets one of its own unless it is given, ``""`` sends none.
+            version: sent as ``If-Match``.
+            headers: replace the others.
+        """
+        given: dict[str, str] = dict(self.bearer(login)) if login else {}
+        if method == "POST" and key != "":
+            given["Idempotency-Key"] = key or secrets.token_hex(8)
+        if version is not None:
+            given["If-Match"] = f'"{version}"'
+        given |= headers or {}
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            given.setdefault("Content-Type", "application/json")
+        url = self.running[service].url + path
+        async with self.session.request(method, url, data=data, headers=given) as response:
+            text = await response.read()
+            is_json = "json" in response.headers.get("Content-Type", "")
+            return Answer(response.status, json.loads(text) if is_json and text else text.decode(), response.headers)
+
+    def bearer(self, login: str, **claims: Any) -> dict[str, str]:
+        """The header of somebody's token, signed in just now unless ``auth_time`` says otherwise."""
+        person = self.people[login]
+        roles = tuple(Role(role) for role in person.roles)
+        return self.provider.bearer(login, *roles, **{"person": person.person, **claims})
+
+    def id(self, login: str) -> str:
+        """Somebody's id in tokens, events and rows."""
+        return self.people[login].person
+
+    # --- looking at it from outside --------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def owner(self, schema: str = "") -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """A connection as the database's owner, in a service's schema."""
+        path = f"{schema}, runtime" if schema else "runtime"
+        connection = await asyncpg.connect(self.servers.postgres.url(self.database), server_settings={"search_path": path})
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def rows(self, schema: str, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Rows of a service's tables."""
+        async with self.owner(schema) as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def value(self, schema: str, query: str, *arguments: object) -> Any:
+        """First value of a query on a service's tables."""
+        async with self.owner(schema) as connection:
+            return await connection.fetchval(query, *arguments)
+
+    async def until(self, schema: str, query: str, *arguments: object, within_s: float = 30.0) -> Any:
+        """Wait until a query's first value is true; returns it."""
+
+        async def holds() -> Any:
+            return await self.value(schema, query, *arguments)
+
+        return await eventually(holds, within_s=within_s, what=query)
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clinic clock on."""
+        async with self.owner() as connection:
+            await connection.execute("update clinic_clock set shift = shift + make_interval(secs => $1)", seconds)
+
+    async def close(self) -> None:
+        """End every process, drop the database and the topics."""
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.popen.kill()
+            await process.ended()
+
+
+@asynccontextmanager
+async def care(servers: Servers, folder: Path) -> AsyncIterator[Care]:
+    """A fresh world for one test."""
+    known = {service.name: service for service in load_services()}
+    unique = secrets.token_hex(5)
+    database, prefix = f"c_{unique}", f"c{unique}"
+    async with AsyncExitStack() as stack:
+        connection = await asyncpg.connect(servers.postgres.url())
+        stack.push_async_callback(connection.close)
+        if not await connection.fetchval("select 1 from pg_database where datname = $1", _TEMPLATE):
+            await connection.execute(f"create database {_TEMPLATE}")
+            passwords = {service.role: _PASSWORD for service in known.values()}
+            await migrate(servers.postgres.url(_TEMPLATE), list(known.values()), passwords=passwords)
+        await connection.execute(f"create database {database} template {_TEMPLATE}")
+        stack.push_async_callback(connection.execute, f"drop database if exists {database} with (force)")
+        for service in known.values():
+            await connection.execute(f"grant connect on database {database} to {service.role}")
+        made = await stack.enter_async_context(provider())
+        environment = {
+            **SHORT,
+            "TELEMED_ENV": "local",
+            "TELEMED_KAFKA_BOOTSTRAP": servers.kafka.bootstrap,
+            "TELEMED_KAFKA_TOPIC_PREFIX": prefix,
+            "TELEMED_KAFKA_PARTITIONS": str(PARTITIONS),
+            "TELEMED_SMTP_URL": servers.mail.url,
+            "TELEMED_OIDC_ISSUER": made.url,
+            "TELEMED_OIDC_AUDIENCE": AUDIENCE,
+        }
+        kafka = KafkaSettings(bootstrap=servers.kafka.bootstrap, topic_prefix=prefix, partitions=PARTITIONS)
+        await topics.ensure(kafka, list(known.values()))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        world = Care(servers, made, database, prefix, folder, environment, session, known, people())
+        stack.push_async_callback(world.close)
+        yield world
