@@ -580,6 +580,43 @@ async def test_a_long_user_agent_is_nobody_s_business(client: Client) -> None:
     assert (await client.send("GET", "/accounts/a1", User_Agent=CANARY * 500))[0] == 200
 
 
+def _written_then_read(port: int, text: bytes) -> bytes:
+    """A client that writes all of its request, piece by piece, before it looks for an answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=12) as client:
+        for start in range(0, len(text), 65_536):
+            client.sendall(text[start : start + 65_536])
+            time.sleep(0.002)
+        answer = b""
+        while some := client.recv(65_536):
+            answer += some
+        return answer
+
+
+async def test_a_refusal_of_unreadable_bytes_arrives_however_much_the_client_still_writes(client: Client) -> None:
+    """Without reading on, a reset of the connection overtakes the answer."""
+    for text in (_GET + b"X: " + b"a" * 3_000_000 + b"\r\n\r\n", b"GET /" + b"a" * 1_000_000, b"\0" * 1_000_000):
+        asked = [asyncio.to_thread(_written_then_read, client.ledger.port, text) for _ in range(4)]
+        assert {answer[:12] for answer in await asyncio.gather(*asked)} == {b"HTTP/1.0 400"}
+
+
+async def test_reading_on_has_an_end(client: Client) -> None:
+    """A client that never stops writing is cut off by the amount; one that drips on and does not close, by the time."""
+
+    async def drip(writer: asyncio.StreamWriter, text: bytes, pause_s: float) -> None:
+        async with asyncio.timeout(12):
+            while True:
+                writer.write(text)
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+
+    for text, pause_s in ((b"\0" * 65_536, 0), (b"\0", 0.05)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.ledger.port)
+        with pytest.raises(ConnectionError):
+            await drip(writer, text, pause_s)
+        assert reader.at_eof() or reader.exception()
+        writer.close()
+
+
 async def test_bytes_that_are_no_http_are_logged_as_such_without_themselves(client: Client) -> None:
     """aiohttp would log what it cannot read: the line, the header, the chunk."""
     name = CANARY.encode()
