@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from services.runtime import log
+from services.runtime import log, tracing
 from services.runtime.database import LOST, Budget, Database, Unavailable
 from services.runtime.edge.connections import Limits, Runner
 from services.runtime.edge.route import RouteError
@@ -111,6 +111,7 @@ def build(service: Service, settings: ServiceSettings) -> Runtime:
 def main(service: Service) -> None:
     """``python -m services.<name>``: run until SIGTERM. Exit 0 after a drained stop, 2 on a wrong setting, 1 on a crash."""
     log.configure(service.name)
+    tracing.configure(service.name)
     try:
         settings = load_service()
     except SettingsError as error:

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.envelope import Headers
+from services.runtime import tracing
 from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Database, Unavailable
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -173,8 +174,9 @@ class Consumer:
                 return
 
     async def _transaction(self, records: Sequence[Incoming]) -> None:
-        async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
-            changes = await self.inbox.process(connection, records)
+        with tracing.processing(self.subscription.consumer, [record.headers for record in records]):
+            async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
+                changes = await self.inbox.process(connection, records)
         self.inbox.unit_of_work.wake.after(changes)
         self.handled.set()
 

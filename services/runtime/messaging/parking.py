@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from services.runtime import tracing
 from services.runtime.database import TRANSIENT, Budget, Connection, Database, Reader, Record
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -63,8 +64,9 @@ class Drain:
     async def _try(self, row: Record) -> None:
         record = _incoming(row)
         try:
-            async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
-                changes = await self.inbox.process(connection, [record], draining=row["id"])
+            with tracing.processing(self.inbox.subscription.consumer, [record.headers]):
+                async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
+                    changes = await self.inbox.process(connection, [record], draining=row["id"])
         except TRANSIENT:
             raise
         except Exception as error:  # noqa: BLE001 - a handler's rows may break a rule of the database each time

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from schemas.envelope import Attributes, headers_of
+from services.runtime import tracing
 from services.runtime.database import LOST, Connection, Database, Record
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -124,8 +125,9 @@ class Relay:
                 self.settings.relay_batch,
             )
             await self.failpoints.hit("relay.after_read")
-            left = await self._send(rows, lanes, beat)
-            sent = await self._acknowledged()
+            with tracing.publishing(self.topic, [row["traceparent"] for row in rows]):
+                left = await self._send(rows, lanes, beat)
+                sent = await self._acknowledged()
             await self.failpoints.hit("relay.after_send")
             await self._delete(connection, sent)
             await self.failpoints.hit("relay.before_commit")

@@ -18,12 +18,11 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
-from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from uuid_utils.compat import uuid7
 
 from schemas.envelope import MAX_EVENT_BYTES
 from schemas.registry import Registry
+from services.runtime import tracing
 from services.runtime.database import (
     CONFLICTS,
     LOST,
@@ -289,10 +288,7 @@ class UnitOfWork:
     async def _write_events(self, connection: Connection, events: Sequence[NewEvent], context: Context) -> None:
         if not events:
             return
-        carrier: dict[str, str] = {}
-        if trace.get_current_span().get_span_context().is_valid:
-            TraceContextTextMapPropagator().inject(carrier)
-        traceparent = carrier.get("traceparent")
+        traceparent = tracing.current()
         sources = sorted({event.source for event in events})
         known = await connection.fetch(
             "select source, sequence, last_event_id from stream where source = any($1) order by source for update", sources
