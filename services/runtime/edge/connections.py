@@ -91,9 +91,16 @@ class _Connection(RequestHandler):
         super().data_received(data)
         if self._messages or self._request_in_progress:
             self._stop_head_timer()
-            self._limits.waiting.pop(self, None)
+            if self._complete():
+                self._limits.waiting.pop(self, None)
         elif data and self._head_timer is None:
             self._start_head_timer()
+
+    def _complete(self) -> bool:
+        """Whether a request is all here, its body too: from then on it is us for whom somebody waits."""
+        if self._messages:
+            return bool(self._messages[-1][1].is_eof())
+        return self._current_request is None or self._current_request.content.is_eof()
 
     def _start_head_timer(self) -> None:
         self._head_timer = self._loop.call_later(self._limits.head_s, self._head_too_late)
@@ -141,8 +148,8 @@ class _Connection(RequestHandler):
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         # Neither the message nor the exception's text is used: both hold the client's bytes.
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
+        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
+            raise ConnectionError("the answer has begun, or nobody is there to read it")
         if status == 400:
             # Nothing that follows can be read as requests any more: it is only taken off the wire.
             self._unread, self._over = self._limits.linger_bytes, self._loop.create_future()
