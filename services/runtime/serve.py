@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from services.runtime import log, tracing
+from services.runtime import log
 from services.runtime.database import LOST, Budget, Database, Unavailable
 from services.runtime.edge.connections import Limits, Runner
 from services.runtime.edge.route import RouteError
@@ -36,6 +36,7 @@ from services.runtime.metrics import Metrics
 from services.runtime.migrations import MigrationError, pending
 from services.runtime.service import Service
 from services.runtime.settings import ServiceSettings, SettingsError, load_service
+from services.runtime.tracing import export_spans
 from services.runtime.waiting import within
 
 __all__ = ["Runtime", "main", "serve"]
@@ -111,7 +112,7 @@ def build(service: Service, settings: ServiceSettings) -> Runtime:
 def main(service: Service) -> None:
     """``python -m services.<name>``: run until SIGTERM. Exit 0 after a drained stop, 2 on a wrong setting, 1 on a crash."""
     log.configure(service.name)
-    tracing.configure(service.name)
+    export_spans(service.name)
     try:
         settings = load_service()
     except SettingsError as error:

@@ -19,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from services.runtime.log import get_logger
 
-__all__ = ["ATTRIBUTES", "answered", "configure", "current", "processing", "publishing", "serving"]
+__all__ = ["ATTRIBUTES", "answered", "current_traceparent", "export_spans", "processing", "publishing", "serving"]
 
 ATTRIBUTES: Final = frozenset({
     "http.request.method", "http.route", "http.response.status_code", "messaging.system", "messaging.operation.name",
@@ -36,7 +36,7 @@ _propagator = TraceContextTextMapPropagator()
 Headers = Sequence[tuple[str, bytes]]
 
 
-def configure(service: str) -> None:
+def export_spans(service: str) -> None:
     """Export spans if ``OTEL_TRACES_EXPORTER`` names an exporter (``otlp``, ``console``) and the SDK is there."""
     wanted = [name.strip() for name in os.environ.get("OTEL_TRACES_EXPORTER", "").split(",")]
     names = ["otlp_proto_http" if name == "otlp" else name for name in wanted if name not in ("", "none")]
@@ -59,7 +59,7 @@ def configure(service: str) -> None:
     trace.set_tracer_provider(provider)
 
 
-def current() -> str | None:
+def current_traceparent() -> str | None:
     """The ``traceparent`` of what is being done, for the outbox and for answers."""
     if not trace.get_current_span().get_span_context().is_valid:
         return None

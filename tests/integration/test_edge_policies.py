@@ -9,6 +9,7 @@ import time
 import aiohttp
 import pytest
 
+from tests.support import leaks
 from tests.support.attacks import attack
 from tests.support.ledger.http import LINK, WEBHOOK_SECRET
 from tests.support.load import NO_BROKER
@@ -73,3 +74,5 @@ async def test_signatures_links_and_origins_are_checked_and_used_once(world: Wor
             assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
         async with session.get("/openapi.json") as response:
             assert (await response.json())["openapi"] == "3.1.0"
+    secrets = [LINK, _signed(call)["webhook-signature"], named["Authorization"]]
+    assert leaks.leaks(secrets, {**leaks.logs(world), **await leaks.metrics(world)}) == []

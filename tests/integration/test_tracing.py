@@ -110,8 +110,8 @@ async def test_an_error_leaves_its_status_and_not_its_text(world: World) -> None
 )
 async def test_without_an_exporter_the_service_works_and_says_why(before: str, exporter: str, said: str) -> None:
     code = (
-        f"{before}from services.runtime import log, tracing\nlog.configure('x'); tracing.configure('x')\n"
-        "with tracing.serving('GET', '/a', '') as span: assert tracing.current()\n"
+        f"{before}from services.runtime import log, tracing\nlog.configure('x'); tracing.export_spans('x')\n"
+        "with tracing.serving('GET', '/a', '') as span: assert tracing.current_traceparent()\n"
         "with tracing.publishing('t', [None]), tracing.processing('c', [[('ce_id', b'')]]): pass\n"
     )
     process = await asyncio.create_subprocess_exec(

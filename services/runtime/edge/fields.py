@@ -13,7 +13,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 __all__ = [
-    "Code", "Id", "Instant", "Int64", "Line", "LocalTime", "Note", "Quantity", "Request", "Response", "Zone", "field_error",
+    "TEXT_FORMS",
+    "Code",
+    "Id",
+    "Instant",
+    "Int64",
+    "Line",
+    "LocalTime",
+    "Note",
+    "Quantity",
+    "Request",
+    "Response",
+    "Zone",
+    "field_error",
 ]  # fmt: skip
 
 
@@ -71,6 +83,8 @@ def _one_line(value: str) -> str:
     return value
 
 
+TEXT_FORMS = (_LINE_FORM, _NOTE_FORM)
+"""Patterns, in a schema, of texts for people."""
 Line = Annotated[
     str,
     BeforeValidator(_text),

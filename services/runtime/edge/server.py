@@ -100,7 +100,7 @@ class Edge:
         label = request.match_info.route.resource.canonical if request.match_info.route.resource else "-"
         with tracing.serving(request.method, label, request.headers.get("traceparent", "")) as span:
             response = await self._answer(request, handler, label)
-            traceparent = tracing.current()
+            traceparent = tracing.current_traceparent()
             tracing.answered(span, response.status)
         response.headers.update(_SECURE)
         response.headers["X-Request-Id"] = request_id

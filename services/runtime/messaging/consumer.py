@@ -17,7 +17,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.envelope import Headers
-from services.runtime import tracing
 from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Database, Unavailable
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -25,6 +24,7 @@ from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.inbox import Inbox, Incoming, Subscription, replay_topic
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
+from services.runtime.tracing import processing
 from services.runtime.waiting import within
 
 __all__ = ["Consumer", "topics_of"]
@@ -174,7 +174,7 @@ class Consumer:
                 return
 
     async def _transaction(self, records: Sequence[Incoming]) -> None:
-        with tracing.processing(self.subscription.consumer, [record.headers for record in records]):
+        with processing(self.subscription.consumer, [record.headers for record in records]):
             async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
                 changes = await self.inbox.process(connection, records)
         self.inbox.unit_of_work.wake.after(changes)

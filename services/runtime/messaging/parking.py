@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.runtime import tracing
 from services.runtime.database import TRANSIENT, Budget, Connection, Database, Reader, Record
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -18,6 +17,7 @@ from services.runtime.messaging.changes import Changes, Context, RaisePage
 from services.runtime.messaging.inbox import Inbox, Incoming, try_next
 from services.runtime.messaging.unit_of_work import read_context
 from services.runtime.settings import MessagingSettings
+from services.runtime.tracing import processing
 from services.runtime.waiting import within
 
 __all__ = ["Drain", "Freshness", "NotParked", "baseline", "freshness", "retry", "skip"]
@@ -64,7 +64,7 @@ class Drain:
     async def _try(self, row: Record) -> None:
         record = _incoming(row)
         try:
-            with tracing.processing(self.inbox.subscription.consumer, [record.headers]):
+            with processing(self.inbox.subscription.consumer, [record.headers]):
                 async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
                     changes = await self.inbox.process(connection, [record], draining=row["id"])
         except TRANSIENT:

@@ -19,7 +19,6 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from schemas.envelope import Attributes, headers_of
-from services.runtime import tracing
 from services.runtime.database import LOST, Connection, Database, Record
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -28,6 +27,7 @@ from services.runtime.messaging.changes import AuditEntry, Changes, RaisePage
 from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
+from services.runtime.tracing import publishing
 from services.runtime.waiting import within
 
 __all__ = ["HEARTBEAT_HEADER", "Relay"]
@@ -125,7 +125,7 @@ class Relay:
                 self.settings.relay_batch,
             )
             await self.failpoints.hit("relay.after_read")
-            with tracing.publishing(self.topic, [row["traceparent"] for row in rows]):
+            with publishing(self.topic, [row["traceparent"] for row in rows]):
                 left = await self._send(rows, lanes, beat)
                 sent = await self._acknowledged()
             await self.failpoints.hit("relay.after_send")

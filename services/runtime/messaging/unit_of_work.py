@@ -22,7 +22,6 @@ from uuid_utils.compat import uuid7
 
 from schemas.envelope import MAX_EVENT_BYTES
 from schemas.registry import Registry
-from services.runtime import tracing
 from services.runtime.database import (
     CONFLICTS,
     LOST,
@@ -58,6 +57,7 @@ from services.runtime.messaging.ladders import OPERATIONS, PAGE_KIND, Ladder
 from services.runtime.messaging.lanes import lane_of
 from services.runtime.messaging.schedule import LocalRule, due_at
 from services.runtime.metrics import Metrics
+from services.runtime.tracing import current_traceparent
 
 __all__ = ["Decide", "EventTooLarge", "IdempotencyKey", "UnitOfWork", "Wake", "read_context"]
 
@@ -288,7 +288,7 @@ class UnitOfWork:
     async def _write_events(self, connection: Connection, events: Sequence[NewEvent], context: Context) -> None:
         if not events:
             return
-        traceparent = tracing.current()
+        traceparent = current_traceparent()
         sources = sorted({event.source for event in events})
         known = await connection.fetch(
             "select source, sequence, last_event_id from stream where source = any($1) order by source for update", sources
