@@ -61,7 +61,7 @@ mutants: setup ## remove each safety mechanism in turn: the suite must go red ea
 	$(BIN)/python -m tests.mutants_therapies
 
 lock: setup ## write the hash-pinned requirement files anew
-	for set in "runtime --extra fast" "dev --extra fast --extra local --extra dev" "bench --extra bench --extra fast --extra local --extra dev"; do \
+	for set in "runtime --extra fast" "dev --extra fast --extra local --extra tracing --extra dev" "bench --extra bench --extra fast --extra local --extra tracing --extra dev"; do \
 	  set -- $$set; out=$$1; shift; \
 	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --no-header -o requirements/$$out.txt $$@ pyproject.toml; \

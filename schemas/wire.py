@@ -81,6 +81,12 @@ class _Wire(GenerateJsonSchema):
         inner: CoreSchema = schema["schema"]
         return {"anyOf": [self.generate_inner(inner), {"type": "null"}]}
 
+    def tagged_union_schema(self, schema: Any) -> JsonSchemaValue:
+        # A discriminator points at definitions, of which a flat schema has none; the constants tell the branches apart.
+        made = super().tagged_union_schema(schema)
+        made.pop("discriminator", None)
+        return made
+
 
 def _never_null(field: Schema) -> None:
     """An event is written without its empty fields: an optional one is left out, it is not null."""

@@ -2,7 +2,11 @@
 
 import logging
 import sys
+import threading
+import traceback
 from collections.abc import MutableMapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -14,6 +18,7 @@ ALLOWED = frozenset(
         "event", "level", "timestamp", "service", "consumer", "topic", "partition", "lane", "offset", "count", "outcome",
         "reason", "error_class", "code", "kind", "event_type", "event_id", "source_hash", "sequence", "epoch", "seconds",
         "attempt", "pid", "signal", "port", "phase", "version", "route", "method", "status", "request_id", "setting", "name",
+        "where",
     }
 )  # fmt: skip
 
@@ -38,6 +43,9 @@ def configure(service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Libraries()]
     root.setLevel(logging.WARNING)
+    sys.excepthook = _crashed
+    sys.unraisablehook = lambda lost: _crashed(lost.exc_type, lost.exc_value, lost.exc_traceback)
+    threading.excepthook = lambda lost: _crashed(lost.exc_type, lost.exc_value, lost.exc_traceback)
 
 
 def get_logger() -> Any:
@@ -49,6 +57,15 @@ class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         get_logger().warning("library", name=record.name, error_class=error)
+
+
+def _crashed(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """What nobody has caught: its class and its place in the code, in one line. Its text may quote a row of the database."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+        kind, trace = type(error), error.__traceback__
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(trace)]
+    get_logger().critical("crashed", error_class=kind.__name__, where=" ".join(places))
 
 
 def _named(service: str) -> Any:

@@ -39,6 +39,7 @@ from services.runtime.metrics import Metrics
 from services.runtime.migrations import MigrationError, pending
 from services.runtime.service import Service
 from services.runtime.settings import Environment, ServiceSettings, SettingsError, load_service
+from services.runtime.tracing import export_spans
 from services.runtime.waiting import within
 
 __all__ = ["Runtime", "main", "serve"]
@@ -115,6 +116,7 @@ def build(service: Service, settings: ServiceSettings) -> Runtime:
 def main(service: Service) -> None:
     """``python -m services.<name>``: run until SIGTERM. Exit 0 after a drained stop, 2 on a wrong setting, 1 on a crash."""
     log.configure(service.name)
+    export_spans(service.name)
     try:
         settings = load_service()
     except SettingsError as error:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
+from services.runtime.edge.fields import Line, Request
 from services.runtime.edge.openapi import access_table, document, page
 from services.runtime.edge.route import RouteError, check
 from tests.support.ledger.http import ROUTES
@@ -28,6 +29,26 @@ def test_the_access_table_names_each_route_once() -> None:
 def test_the_page_loads_nothing() -> None:
     shown = page("ledger", ROUTES)
     assert not [word for word in ("<script", "src=", "<link", "url(", "http://", "https://") if word in shown]
+
+
+class Searched(Request):
+    """By a name, which every proxy on the way would write down."""
+
+    name: Line
+
+
+class Written(Request):
+    """Anything at all."""
+
+    name: str | None = None
+
+
+@pytest.mark.parametrize("model", [Searched, Written])
+def test_a_route_with_free_text_in_its_url_does_not_start(model: type[Request]) -> None:
+    listing = next(route for route in ROUTES if route.name == "list_accounts")
+    check([listing])
+    with pytest.raises(RouteError, match="free text in its URL"):
+        check([replace(listing, query_model=model)])
 
 
 @pytest.mark.parametrize(

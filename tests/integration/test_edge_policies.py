@@ -9,6 +9,8 @@ import time
 import aiohttp
 import pytest
 
+from tests.support import leaks
+from tests.support.attacks import attack
 from tests.support.ledger.http import LINK, WEBHOOK_SECRET
 from tests.support.load import NO_BROKER
 from tests.support.tokens import bearer
@@ -20,12 +22,13 @@ BOARD = "http://board.test:8080"
 JSON = {"Content-Type": "application/json"}
 
 
-def _signed(body: bytes, *, age_s: int = 0, id_: str = "call-1") -> dict[str, str]:
+def _signed(body: bytes, *, age_s: int = 0, id_: str = "call-1", secret: bytes = WEBHOOK_SECRET) -> dict[str, str]:
     sent = str(int(time.time()) - age_s)
-    mark = hmac.digest(WEBHOOK_SECRET, f"{id_}.{sent}.".encode() + body, hashlib.sha256)
+    mark = hmac.digest(secret, f"{id_}.{sent}.".encode() + body, hashlib.sha256)
     return {**JSON, "webhook-id": id_, "webhook-timestamp": sent, "webhook-signature": "v1," + base64.b64encode(mark).decode()}
 
 
+@attack(68, 69)
 async def test_signatures_links_and_origins_are_checked_and_used_once(world: World) -> None:
     ledger = await world.spawn(**NO_BROKER, TELEMED_HTTP_BOARD_ORIGIN=BOARD)
     async with aiohttp.ClientSession(ledger.url) as session:
@@ -37,7 +40,18 @@ async def test_signatures_links_and_origins_are_checked_and_used_once(world: Wor
         call = json.dumps({"id": "c1", "account": "a1"}).encode()
         assert await post("/webhooks/platform", call, JSON) == 401
         assert await post("/webhooks/platform", call + b" ", _signed(call)) == 401
-        assert await post("/webhooks/platform", call, _signed(call, age_s=3600)) == 401
+        for age_s in (3600, -3600):
+            assert await post("/webhooks/platform", call, _signed(call, age_s=age_s)) == 401
+        # The same document written anew, another key, another id or no known scheme under a good signature.
+        assert await post("/webhooks/platform", json.dumps(json.loads(call), indent=1).encode(), _signed(call)) == 401
+        assert await post("/webhooks/platform", call, _signed(call, secret=b"of-somebody-else")) == 401
+        assert await post("/webhooks/platform", call, {**_signed(call), "webhook-id": "call-2"}) == 401
+        good, bad = _signed(call), _signed(call, secret=b"of-somebody-else")["webhook-signature"]
+        assert await post("/webhooks/platform", call, {**good, "webhook-signature": bad.replace("v1,", "v2,")}) == 401
+        assert await world.value("select count(*) from fired") == 0
+        # Two signatures while keys are changed: one of them must fit.
+        both = f"{bad} {good['webhook-signature']}"
+        assert await post("/webhooks/platform", call, {**good, "webhook-signature": both}) == 200
         assert [await post("/webhooks/platform", call, _signed(call)) for _ in range(3)] == [200, 200, 200]
         assert await world.value("select count(*) from fired where dedupe_key = 'called:c1'") == 1
         assert await post("/links", None, {"Authorization": "Link nothing"}) == 401
@@ -49,13 +63,16 @@ async def test_signatures_links_and_origins_are_checked_and_used_once(world: Wor
                 assert response.status == status
                 assert response.headers.get("Access-Control-Allow-Origin") == (BOARD if status == 204 else None)
 
+        request_id = "0af76519-16cd-43dd-8448-eb211c80319c"
         parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        named = {**bearer(), "traceparent": parent, "X-Request-Id": "request-1234"}
+        named = {**bearer(), "traceparent": parent, "X-Request-Id": request_id}
         async with session.get("/accounts", headers=named) as response:
             assert response.status == 200
-            assert response.headers["X-Request-Id"] == "request-1234"
+            assert response.headers["X-Request-Id"] == request_id
             assert response.headers["traceparent"].split("-")[1] == parent.split("-")[1]
         async with session.get("/docs") as response:
             assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
         async with session.get("/openapi.json") as response:
             assert (await response.json())["openapi"] == "3.1.0"
+    secrets = [LINK, _signed(call)["webhook-signature"], named["Authorization"]]
+    assert leaks.leaks(secrets, {**leaks.logs(world), **await leaks.metrics(world)}) == []

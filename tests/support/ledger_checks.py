@@ -4,23 +4,22 @@ Called L1 to L8. Everything is judged from outside: rows of the database, record
 """
 
 import asyncio
-import base64
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from urllib.parse import quote
 
 import asyncpg
 from aiokafka.structs import ConsumerRecord
 
 from schemas.envelope import Attributes, Undecodable, attributes_of
+from tests.support import leaks
 from tests.support.ledger.app import SERVICE
 from tests.support.ledger.events import ENTRY_POSTED, source_of
 from tests.support.load import Load
 from tests.support.waiting import eventually
 from tests.support.world import Process, World
 
-__all__ = ["CONSUMERS", "check_ledger", "check_order_on_topic", "check_secrecy", "forms", "records_by_event"]
+__all__ = ["CONSUMERS", "check_ledger", "check_order_on_topic", "check_secrecy", "records_by_event"]
 
 CONSUMERS = tuple(subscription.consumer for subscription in SERVICE.subscriptions)
 _CONNECTIONS = 8 + 4 + 3 + 2  # the pools and the relay's own, with one more while that is being replaced
@@ -284,30 +283,6 @@ async def _no_leak(world: World, alive: Sequence[Process]) -> None:
 # --- L8: nothing about anybody in logs or metrics ------------------------------------------------------------------------
 
 
-def forms(text: str) -> set[bytes]:
-    """A text as it may stand in a file: raw, JSON-escaped, URL-encoded, in base64 at each of its three alignments."""
-    raw = text.encode()
-    found = {raw, json.dumps(text)[1:-1].encode(), quote(text, safe="").encode(), quote(text).encode(), raw.hex().encode()}
-    for shift in range(3):
-        coded = base64.b64encode(b"\0" * shift + raw)
-        # The first and last group depend on what stands beside it.
-        found.add(coded[4 if shift else 0 : -4])
-    return {form for form in found if len(form) >= 8}
-
-
 async def check_secrecy(world: World, canaries: Collection[str]) -> None:
     """L8: what the database knows of somebody stands in no log of any process and in no metric."""
-    texts = {process.log.name: process.log.read_bytes() for process in world.processes}
-    for process in world.processes:
-        if process.popen.poll() is None:
-            texts[f"/metrics of {process.log.name}"] = (await process.get("/metrics"))[1].encode()
-    for canary in canaries:
-        owned = await world.value(
-            """select exists (select 1 from outbox o, jsonb_each_text(convert_from(o.body, 'UTF8')::jsonb -> 'data') field
-                              where field.value like '%' || $1 || '%')""",
-            canary,
-        )
-        assert owned, "L8: the canary does not sit in its owner's table, so its absence elsewhere would prove nothing"
-        for form in forms(canary):
-            for name, text in texts.items():
-                assert form not in text, f"L8: {name} holds a canary"
+    await leaks.assert_kept(world, canaries, {**leaks.logs(world), **await leaks.metrics(world)})

@@ -6,6 +6,7 @@ too many are open, and logs malformed requests with the client's own bytes. All 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,7 @@ class Limits:
         head_s: from the first moment of waiting for a request to the end of its headers, for bytes that began to arrive and
             for a new connection that stays silent.
         keep_alive_s: an idle connection between two requests.
-        linger_s: reading on, after an answer, what the client still sends.
+        linger_s, linger_bytes: reading on, after an answer, what the client still sends.
         answer_s: a client that does not read its answer.
     """
 
@@ -39,6 +40,7 @@ class Limits:
     head_s: float
     keep_alive_s: float
     linger_s: float = 1.0
+    linger_bytes: int = 4 * 1024 * 1024
     answer_s: float = 30.0
     waiting: dict["_Connection", None] = field(default_factory=dict)
     open: set["_Connection"] = field(default_factory=set)
@@ -47,12 +49,14 @@ class Limits:
 class _Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_head_timer", "_limits")
+    __slots__ = ("_head_timer", "_limits", "_over", "_unread")
 
     def __init__(self, manager: web.Server, limits: Limits, **options: Any) -> None:
         super().__init__(manager, **options)
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread = 0
+        self._over: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         limits = self._limits
@@ -74,16 +78,29 @@ class _Connection(RequestHandler):
         self._limits.open.discard(self)
         self._limits.waiting.pop(self, None)
         self._stop_head_timer()
+        self._end_linger()
         if self.transport is not None or self._task_handler is not None:
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._over is not None:
+            self._unread -= len(data)
+            if self._unread < 0:
+                self._end_linger()
+            return
         super().data_received(data)
         if self._messages or self._request_in_progress:
             self._stop_head_timer()
-            self._limits.waiting.pop(self, None)
+            if self._complete():
+                self._limits.waiting.pop(self, None)
         elif data and self._head_timer is None:
             self._start_head_timer()
+
+    def _complete(self) -> bool:
+        """Whether a request is all here, its body too: from then on it is us for whom somebody waits."""
+        if self._messages:
+            return bool(self._messages[-1][1].is_eof())
+        return self._current_request is None or self._current_request.content.is_eof()
 
     def _start_head_timer(self) -> None:
         self._head_timer = self._loop.call_later(self._limits.head_s, self._head_too_late)
@@ -107,14 +124,35 @@ class _Connection(RequestHandler):
             return resp, True
         if self in self._limits.open:
             self._limits.waiting[self] = None
+            if self._over is not None:
+                await self._linger(self._over)
         return finished
+
+    async def _linger(self, over: "asyncio.Future[None]") -> None:
+        """After the last answer to a client that may still be writing: end our side, and read on until it ends its own.
+
+        Closing with bytes unread would reset the connection, and the reset may overtake the answer (RFC 9112, 9.6).
+        """
+        if self.transport is None:
+            return
+        self.transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.linger_s):
+                await over
+
+    def _end_linger(self) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
 
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         # Neither the message nor the exception's text is used: both hold the client's bytes.
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
+        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
+            raise ConnectionError("the answer has begun, or nobody is there to read it")
+        if status == 400:
+            # Nothing that follows can be read as requests any more: it is only taken off the wire.
+            self._unread, self._over = self._limits.linger_bytes, self._loop.create_future()
         kind = problems.MALFORMED_REQUEST if status == 400 else problems.INTERNAL
         _log.warning(kind.code, error_class=type(exc).__name__)
         answer = problems.response(Problem(kind, close=True))

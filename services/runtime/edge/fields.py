@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 __all__ = [
-    "Code", "Date", "Id", "Instant", "Int64", "Line", "LocalTime", "Note", "Number", "Quantity", "Request", "Response", "Zone",
+    "TEXT_FORMS", "Code", "Date", "Id", "Instant", "Int64", "Line", "LocalTime", "Note", "Number", "Quantity", "Request",
+    "Response", "Zone",
     "field_error",
 ]  # fmt: skip
 
@@ -38,9 +39,14 @@ def field_error(code: str, pointer: str = "") -> PydanticCustomError:
 
 # --- text ----------------------------------------------------------------------------------------------------------------
 
-_CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufdd0-\ufdef\ufffe\uffff]")
-_INVISIBLE = re.compile("[\u00ad\u200b\u2060-\u2064\ufeff\ufff9-\ufffb]")
-_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_CONTROL_SET = r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\ufdd0-\ufdef\ufffe\uffff"
+_INVISIBLE_SET = r"\u00ad\u200b\u2060-\u2064\ufeff\ufff9-\ufffb"
+_BIDI_SET = r"\u202a-\u202e\u2066-\u2069"
+_CONTROL, _INVISIBLE, _BIDI = (re.compile(f"[{found}]") for found in (_CONTROL_SET, _INVISIBLE_SET, _BIDI_SET))
+_NOT_IN_TEXT = _CONTROL_SET + _INVISIBLE_SET + _BIDI_SET
+# The same for clients, as the schema says it. A line neither begins nor ends with a space.
+_NOTE_FORM = f"^[^{_NOT_IN_TEXT}]*$"
+_LINE_FORM = rf"^[^\s{_NOT_IN_TEXT}]([^\t\n{_NOT_IN_TEXT}]*[^\s{_NOT_IN_TEXT}])?$"
 
 
 def _text(value: object) -> object:
@@ -67,9 +73,16 @@ def _one_line(value: str) -> str:
     return value
 
 
-Line = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line), Field(min_length=1, max_length=200)]
+TEXT_FORMS = (_LINE_FORM, _NOTE_FORM)
+"""Patterns, in a schema, of texts for people."""
+Line = Annotated[
+    str,
+    BeforeValidator(_text),
+    AfterValidator(_one_line),
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": _LINE_FORM}),
+]
 """One line of text for people: names, titles."""
-Note = Annotated[str, BeforeValidator(_text), Field(max_length=100_000)]
+Note = Annotated[str, BeforeValidator(_text), Field(max_length=100_000, json_schema_extra={"pattern": _NOTE_FORM})]
 """Free text of any number of lines. It never leaves the service that owns it."""
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")]
 """A code or opaque id."""
@@ -88,7 +101,7 @@ def _uuid(value: object) -> object:
         return value
     if not isinstance(value, str):
         raise field_error("not-a-string")
-    if not _UUID.match(value):
+    if not _UUID.fullmatch(value):
         raise field_error("not-a-uuid")
     if value == "00000000-0000-0000-0000-000000000000":
         raise field_error("nil-uuid")
@@ -104,9 +117,12 @@ Id = Annotated[
 
 # --- time ----------------------------------------------------------------------------------------------------------------
 
-_INSTANT_FORM = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
-_LOCAL_FORM = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
-_INSTANT, _LOCAL = re.compile(_INSTANT_FORM), re.compile(_LOCAL_FORM)
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})")
+_LOCAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
+# For clients: what of it is in range.
+_DAY_FORM = r"(19|2[01])[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]"
+_INSTANT_FORM = rf"^{_DAY_FORM}:[0-5][0-9](\.[0-9]{{1,6}})?(Z|[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00))$"
+_LOCAL_FORM = rf"^{_DAY_FORM}(:[0-5][0-9])?$"
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -115,8 +131,8 @@ def _instant(value: object) -> object:
         return value
     if not isinstance(value, str):
         raise field_error("not-an-instant")
-    if not _INSTANT.match(value):
-        raise field_error("no-offset" if _LOCAL.match(value) else "not-an-instant")
+    if not _INSTANT.fullmatch(value):
+        raise field_error("no-offset" if _LOCAL.fullmatch(value) else "not-an-instant")
     try:
         found = datetime.fromisoformat(value)
     except ValueError:
@@ -135,7 +151,7 @@ def _instant(value: object) -> object:
 def _local(value: object) -> object:
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not _LOCAL.match(value):
+    if not isinstance(value, str) or not _LOCAL.fullmatch(value):
         raise field_error("not-a-local-time")
     try:
         found = datetime.fromisoformat(value)
@@ -195,19 +211,23 @@ def _zone(value: str) -> str:
     return value
 
 
-Zone = Annotated[str, AfterValidator(_zone), Field(max_length=40, examples=["America/New_York"])]
+Zone = Annotated[
+    str,
+    AfterValidator(_zone),
+    Field(max_length=40, examples=["America/New_York"], json_schema_extra={"pattern": "^[A-Za-z][A-Za-z0-9_+/-]*$"}),
+]
 """An IANA time zone."""
 
 # --- quantities ----------------------------------------------------------------------------------------------------------
 
-_DECIMAL = re.compile(r"^-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,9})?$")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,9})?")
 
 
 def _decimal(value: object) -> object:
     """Text on the wire: a JSON number would pass through a float somewhere, and 0.1 mg is not 0.1000000000000000055 mg."""
     if isinstance(value, Decimal):
         return value
-    if not isinstance(value, str) or not _DECIMAL.match(value):
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         raise field_error("not-a-decimal")
     found = Decimal(value)
     if found.is_zero() and value.startswith("-"):

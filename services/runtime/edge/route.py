@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from services.runtime.database import Reader
-from services.runtime.edge.fields import Request
+from services.runtime.edge.fields import TEXT_FORMS, Request
 from services.runtime.edge.policy import Bearer, Policy, Public, WebhookSignature
 from services.runtime.edge.principal import Principal
 from services.runtime.edge.problems import ProblemType
@@ -229,6 +229,18 @@ def _problems(route: Route) -> list[str]:
             "is a webhook: its sender knows no Idempotency-Key, declare a natural one",
         ),
         (not isinstance(route.policy, Bearer) or bool(route.policy.roles), "names no role"),
+        (not _texts(route.path) | _texts(route.query_model), "takes free text in its URL, which others keep in their logs"),
         (200 <= route.status < 300, "has a status of success outside 2xx"),
     )
     return [problem for holds, problem in rules if not holds]
+
+
+def _texts(model: type[BaseModel]) -> set[str]:
+    """Parameters that take any text, names of people included: neither a code, an id, a time, nor one word of a list."""
+    found = set()
+    for name, schema in model.model_json_schema().get("properties", {}).items():
+        for branch in schema.get("anyOf", [schema]):
+            formed = branch.keys() & {"format", "enum", "const"} or branch.get("pattern") not in (None, *TEXT_FORMS)
+            if branch.get("type") == "string" and not formed:
+                found.add(name)
+    return found

@@ -15,13 +15,9 @@ from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
-from opentelemetry import context as otel
-from opentelemetry import trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import BaseModel, ValidationError
 
-from services.runtime import log
+from services.runtime import log, tracing
 from services.runtime.database import Budget, Database, OutcomeUnknown, Reader, Unavailable
 from services.runtime.edge import openapi, problems, strict_json
 from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
@@ -38,11 +34,10 @@ from services.runtime.settings import HttpSettings
 __all__ = ["Edge"]
 
 _log = log.get_logger()
-_tracer = trace.get_tracer("telemed.edge")
-_traceparent = TraceContextTextMapPropagator()
 
 _KEY = re.compile(r'^(?:"([!#-~]{1,128})"|([!#-~]{1,128}))$')
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
+# A UUID and nothing else: it stands in logs, where a client must not be able to write a name.
+_REQUEST_ID = re.compile(r"^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\Z")
 _ETAG = re.compile(r'^"([0-9]{1,18})"$')
 _SENT_BY_THE_BOARD = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent")
 _RETRY = {"Retry-After": "1"}
@@ -102,23 +97,15 @@ class Edge:
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _REQUEST_ID.match(given) else uuid4().hex
         request["request_id"] = request_id
-        parent = _traceparent.extract({"traceparent": request.headers.get("traceparent", "")}, otel.Context())
         label = request.match_info.route.resource.canonical if request.match_info.route.resource else "-"
-        with _tracer.start_as_current_span(f"{request.method} {label}", context=parent, kind=SpanKind.SERVER) as span:
-            # Without an SDK a request still has a trace, so that its events can be found by it.
-            if not span.get_span_context().is_valid:
-                span = NonRecordingSpan(SpanContext(uuid4().int, uuid4().int >> 64, is_remote=False, trace_flags=TraceFlags(0)))
-            token = otel.attach(trace.set_span_in_context(span))
-            try:
-                response = await self._answer(request, handler, label)
-                carrier: dict[str, str] = {}
-                _traceparent.inject(carrier)
-            finally:
-                otel.detach(token)
+        with tracing.serving(request.method, label, request.headers.get("traceparent", "")) as span:
+            response = await self._answer(request, handler, label)
+            traceparent = tracing.current_traceparent()
+            tracing.answered(span, response.status)
         response.headers.update(_SECURE)
         response.headers["X-Request-Id"] = request_id
-        if "traceparent" in carrier:
-            response.headers["traceparent"] = carrier["traceparent"]
+        if traceparent:
+            response.headers["traceparent"] = traceparent
         self._allow_origin(request, response)
         return response
 
@@ -361,7 +348,7 @@ def _asked(route: Route, request: web.Request, principal: Principal, raw: bytes,
     repeated = sorted({name for name in request.query if len(request.query.getall(name)) > 1})
     wrong += [FieldProblem(name[:64], "repeated-parameter", "parameter") for name in repeated]
     try:
-        query = route.query_model.model_validate_strings(dict(request.query), strict=True)
+        query = strict_json.read_parameters(dict(request.query), route.query_model)
     except ValidationError as error:
         wrong += strict_json.problems_of(error, dict(request.query), "parameter")
     if wrong:
@@ -380,7 +367,7 @@ def _asked(route: Route, request: web.Request, principal: Principal, raw: bytes,
 
 def _path(route: Route, request: web.Request) -> BaseModel:
     try:
-        return route.path.model_validate_strings(dict(request.match_info), strict=True)
+        return strict_json.read_parameters(dict(request.match_info), route.path)
     except ValidationError:
         raise Problem(problems.NOT_FOUND) from None  # a name that no record can have
 

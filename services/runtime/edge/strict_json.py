@@ -7,13 +7,13 @@ then pydantic validates the same bytes in its JSON mode. All bad fields are told
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from services.runtime.edge.problems import FieldProblem
 
-__all__ = ["MAX_DEPTH", "Invalid", "Malformed", "problems_of", "read"]
+__all__ = ["MAX_DEPTH", "Invalid", "Malformed", "problems_of", "read", "read_parameters"]
 
 MAX_DEPTH = 32
 _INT64 = 2**63
@@ -63,6 +63,27 @@ def read(body: bytes, model: type[M]) -> M:
         places = [pointer(path) for path, _ in bad]
         errors += [problem for problem in problems_of(error, tree) if not _inside(problem.at, places)]
     raise Invalid(errors)
+
+
+_WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,18})\Z")
+
+
+def read_parameters(given: Mapping[str, str], model: type[M]) -> M:
+    """Validate parameters of a path or query as strictly as a body: ``1.0`` and ``1_0`` are no integers, ``yes`` no boolean.
+
+    Raises:
+        ValidationError: pydantic's.
+    """
+    document: dict[str, object] = {}
+    for name, text in given.items():
+        field = model.model_fields.get(name)
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        document[name] = text
+        if int in kinds and _WHOLE.match(text):
+            document[name] = int(text)
+        elif bool in kinds and text in ("true", "false"):
+            document[name] = text == "true"
+    return model.model_validate_json(json.dumps(document))
 
 
 class _Bad:

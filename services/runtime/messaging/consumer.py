@@ -24,6 +24,7 @@ from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.inbox import Inbox, Incoming, Subscription, replay_topic
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
+from services.runtime.tracing import processing
 from services.runtime.waiting import within
 
 __all__ = ["Consumer", "topics_of"]
@@ -173,8 +174,9 @@ class Consumer:
                 return
 
     async def _transaction(self, records: Sequence[Incoming]) -> None:
-        async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
-            changes = await self.inbox.process(connection, records)
+        with processing(self.subscription.consumer, [record.headers for record in records]):
+            async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
+                changes = await self.inbox.process(connection, records)
         self.inbox.unit_of_work.wake.after(changes)
         self.handled.set()
 

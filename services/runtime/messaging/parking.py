@@ -17,6 +17,7 @@ from services.runtime.messaging.changes import Changes, Context, RaisePage
 from services.runtime.messaging.inbox import Inbox, Incoming, try_next
 from services.runtime.messaging.unit_of_work import read_context
 from services.runtime.settings import MessagingSettings
+from services.runtime.tracing import processing
 from services.runtime.waiting import within
 
 __all__ = ["Drain", "Freshness", "NotParked", "baseline", "freshness", "retry", "skip"]
@@ -63,8 +64,9 @@ class Drain:
     async def _try(self, row: Record) -> None:
         record = _incoming(row)
         try:
-            async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
-                changes = await self.inbox.process(connection, [record], draining=row["id"])
+            with processing(self.inbox.subscription.consumer, [record.headers]):
+                async with self.database.acquire(Budget.CONSUMERS) as connection, connection.transaction():
+                    changes = await self.inbox.process(connection, [record], draining=row["id"])
         except TRANSIENT:
             raise
         except Exception as error:  # noqa: BLE001 - a handler's rows may break a rule of the database each time

@@ -27,6 +27,7 @@ from services.runtime.messaging.changes import AuditEntry, Changes, RaisePage
 from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
+from services.runtime.tracing import publishing
 from services.runtime.waiting import within
 
 __all__ = ["HEARTBEAT_HEADER", "Relay"]
@@ -124,8 +125,9 @@ class Relay:
                 self.settings.relay_batch,
             )
             await self.failpoints.hit("relay.after_read")
-            left = await self._send(rows, lanes, beat)
-            sent = await self._acknowledged()
+            with publishing(self.topic, [row["traceparent"] for row in rows]):
+                left = await self._send(rows, lanes, beat)
+                sent = await self._acknowledged()
             await self.failpoints.hit("relay.after_send")
             await self._delete(connection, sent)
             await self.failpoints.hit("relay.before_commit")

@@ -18,8 +18,6 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
-from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from uuid_utils.compat import uuid7
 
 from schemas.envelope import MAX_EVENT_BYTES
@@ -59,6 +57,7 @@ from services.runtime.messaging.ladders import OPERATIONS, PAGE_KIND, Ladder
 from services.runtime.messaging.lanes import lane_of
 from services.runtime.messaging.schedule import LocalRule, due_at
 from services.runtime.metrics import Metrics
+from services.runtime.tracing import current_traceparent
 
 __all__ = ["Decide", "EventTooLarge", "IdempotencyKey", "UnitOfWork", "Wake", "read_context"]
 
@@ -289,10 +288,7 @@ class UnitOfWork:
     async def _write_events(self, connection: Connection, events: Sequence[NewEvent], context: Context) -> None:
         if not events:
             return
-        carrier: dict[str, str] = {}
-        if trace.get_current_span().get_span_context().is_valid:
-            TraceContextTextMapPropagator().inject(carrier)
-        traceparent = carrier.get("traceparent")
+        traceparent = current_traceparent()
         sources = sorted({event.source for event in events})
         known = await connection.fetch(
             "select source, sequence, last_event_id from stream where source = any($1) order by source for update", sources

@@ -1,6 +1,7 @@
 """Routes of the ledger: one of each kind that the edge knows."""
 
 import functools
+import os
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,6 +27,7 @@ __all__ = ["LINK", "ROUTES", "WEBHOOK_SECRET"]
 
 WEBHOOK_SECRET = b"only-for-the-tests-of-the-ledger"
 LINK = "link-of-the-ledgers-tests"
+_ENQUIRIES = int(os.environ.get("LEDGER_ENQUIRIES_A_MINUTE", "5"))
 _STAFF = frozenset({Role.NURSE, Role.PRESCRIBER})
 _OVERDRAWN = ProblemType("overdrawn", 409, "The balance would leave its limits")
 _EXISTS = ProblemType("entry-exists", 409, "There is an entry with this id already")
@@ -456,7 +458,7 @@ ROUTES = (
         method="POST",
         path_template="/enquiries",
         summary="Ask something, without an account",
-        policy=Public(count=5, per_s=60),
+        policy=Public(count=_ENQUIRIES, per_s=60),
         audit="enquiry.take",
         request=Enquiry,
         response=EnquiryTaken,
