@@ -14,7 +14,8 @@ from jsonschema.protocols import Validator
 
 from schemas.asyncapi import document
 from schemas.envelope import CONTENT_TYPE
-from schemas.events import REGISTRY, EventType, Registry
+from schemas.events import REGISTRY
+from schemas.registry import EventType, Registry
 from schemas.wire import Schema, samples_of, schema_of
 from tests.support.contract import LEDGER
 
