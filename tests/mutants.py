@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,9 +113,9 @@ MUTANTS = (
 )
 
 
-def main() -> int:
-    """Run the mutants named on the command line, or all."""
-    chosen = [mutant for mutant in MUTANTS if not sys.argv[1:] or mutant.removed in sys.argv[1:]]
+def run(mutants: Sequence[Mutant]) -> int:
+    """Try those named on the command line, or all."""
+    chosen = [mutant for mutant in mutants if not sys.argv[1:] or mutant.removed in sys.argv[1:]]
     problems = 0
     print("| removed | caught by | seconds |\n|---|---|---|")
     for mutant in chosen:
@@ -144,4 +145,4 @@ def _try(mutant: Mutant) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(MUTANTS))

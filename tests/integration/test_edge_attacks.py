@@ -228,6 +228,7 @@ QUANTITIES_REFUSED = (
     ({"value": 0.5, "unit": "mg"}, "not-a-decimal"),
     ({"value": "NaN", "unit": "mg"}, "not-a-decimal"),
     ({"value": "1e3", "unit": "mg"}, "not-a-decimal"),
+    ({"value": "0.5\n", "unit": "mg"}, "not-a-decimal"),
     ({"value": "0.5"}, "required"),
 )
 
