@@ -145,7 +145,7 @@ class _LocalStack:
             subprocess.run,
             command,
             cwd=ROOT,
-            env={**os.environ, "TELEMED_EXTRA_SERVICES": _LEDGER},
+            env={**os.environ, "TELEMED_SERVICES": _LEDGER},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

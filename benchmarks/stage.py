@@ -26,6 +26,7 @@ from services.runtime.messaging import kafka as clients
 from services.runtime.messaging import topics
 from services.runtime.messaging.relay import HEARTBEAT_HEADER
 from services.runtime.settings import (
+    AuditSettings,
     DatabaseSettings,
     HttpSettings,
     KafkaSettings,
@@ -212,6 +213,7 @@ class Arena:
             HttpSettings(port=0),
             MessagingSettings(),
             OidcSettings(),
+            AuditSettings(),
         )
 
     async def new_topic(self, name: str) -> str:

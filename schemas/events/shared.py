@@ -11,7 +11,8 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from schemas.envelope import EventData
-from schemas.fields import Code, OpaqueId, PatientId, open_code
+from schemas.fields import Code, OpaqueId, PatientId, Sha256, open_code
+from schemas.registry import DataClass, EventType, event_type
 
 __all__ = [
     "AT",
@@ -20,11 +21,13 @@ __all__ = [
     "SINCE",
     "STAFF",
     "THING",
+    "AuditSealed",
     "InstrumentScored",
     "RiskFlagged",
     "RiskLevel",
     "TaskClosed",
     "TaskOpened",
+    "audit_sealed",
     "instrument_sample",
     "risk_sample",
     "task_closed_sample",
@@ -143,6 +146,26 @@ class TaskClosed(EventData):
     outcome: Code
     by: OpaqueId | None = None
     closed_at: AwareDatetime
+
+
+class AuditSealed(EventData):
+    """The newest seal over a service's audit rows: whoever has read it notices when those rows are changed.
+
+    Attributes:
+        number: of the seal within the service's chain.
+        hash: SHA-256 of the seal, which holds that of the one before.
+        key: id of the key that signed it.
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    hash: Sha256
+    key: Code
+
+
+def audit_sealed(owner: str) -> EventType:
+    """The type of one service's seals."""
+    sample = AuditSealed(number=4711, hash="0" * 64, key="audit-2027")
+    return event_type(owner, "audit-sealed", AuditSealed, since=SINCE, data_class=DataClass.OPERATIONAL, sample=sample)
 
 
 def instrument_sample() -> InstrumentScored:

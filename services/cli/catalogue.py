@@ -12,6 +12,7 @@ SERVICES: tuple[str, ...] = ("services.clinic",)
 
 
 def load_services() -> tuple[Service, ...]:
-    """Import every service of the product, and those named in ``TELEMED_EXTRA_SERVICES`` (comma-separated packages)."""
-    extra = tuple(name for name in os.environ.get("TELEMED_EXTRA_SERVICES", "").split(",") if name)
-    return tuple(importlib.import_module(f"{name}.app").SERVICE for name in SERVICES + extra)
+    """Import every service of the deployment: the product's, or those that ``TELEMED_SERVICES`` names instead (packages,
+    separated by commas)."""
+    named = tuple(name for name in os.environ.get("TELEMED_SERVICES", "").split(",") if name)
+    return tuple(importlib.import_module(f"{name}.app").SERVICE for name in named or SERVICES)

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 from services.cli.operate.access import OperatorSettings
 from services.cli.stack.settings import StackSettings
 from services.runtime.settings import (
+    AuditSettings,
     DatabaseSettings,
     HttpSettings,
     KafkaSettings,
@@ -36,6 +37,7 @@ SECTIONS: Mapping[str, type[BaseSettings]] = {
     "Mail": SmtpSettings,
     "HTTP": HttpSettings,
     "Identity": OidcSettings,
+    "The sealed audit": AuditSettings,
     "The messaging kernel": MessagingSettings,
     "Operators' commands": OperatorSettings,
     "The local stack (`telemed up`)": StackSettings,
@@ -44,7 +46,7 @@ _COMMAND_LINE = (
     ("TELEMED_HOME", "`.telemed`", "folder of the local stack: its data, secrets and logs"),
     ("TELEMED_CACHE", "`~/.cache/telemed`", "folder of what was downloaded for the local stack"),
     ("TELEMED_MAVEN_URL", "Maven's own", "repository from which Apache Kafka is fetched"),
-    ("TELEMED_EXTRA_SERVICES", "-", "packages of services beside the product's own, separated by commas"),
+    ("TELEMED_SERVICES", "the product's", "packages of the services of this deployment, separated by commas"),
 )
 """Read by the command line before any settings class."""
 

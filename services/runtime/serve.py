@@ -19,6 +19,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from services.runtime import log
+from services.runtime.audit_seal import DEVELOPMENT, Key
 from services.runtime.database import LOST, TRANSIENT, Budget, Database, Unavailable
 from services.runtime.edge.connections import Limits, Runner
 from services.runtime.edge.identity import Oidc
@@ -37,6 +38,7 @@ from services.runtime.messaging.timers import Timers
 from services.runtime.messaging.unit_of_work import UnitOfWork, Wake
 from services.runtime.metrics import Metrics
 from services.runtime.migrations import MigrationError, pending
+from services.runtime.sealer import Sealer
 from services.runtime.service import Service
 from services.runtime.settings import Environment, ServiceSettings, SettingsError, load_service
 from services.runtime.tracing import export_spans
@@ -61,6 +63,7 @@ class Runtime:
     consumers: tuple[Consumer, ...]
     drains: tuple[Drain, ...]
     timers: Timers
+    sealer: Sealer | None
     identity: Oidc | None = None
     ready: bool = False
     port: int = 0
@@ -110,6 +113,31 @@ def build(service: Service, settings: ServiceSettings) -> Runtime:
             metrics,
             failpoints,
         ),
+        _sealer(service, settings, database, unit_of_work, metrics, failpoints),
+    )
+
+
+def _sealer(
+    service: Service,
+    settings: ServiceSettings,
+    database: Database,
+    unit_of_work: UnitOfWork,
+    metrics: Metrics,
+    failpoints: Failpoints,
+) -> Sealer | None:
+    given, production = settings.audit, settings.process.env is Environment.PRODUCTION
+    if given.key_file is None:
+        if production:
+            raise SettingsError("TELEMED_AUDIT_KEY_FILE: is required in production")
+        return None
+    try:
+        key = Key.read(given.key_file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"TELEMED_AUDIT_KEY_FILE: {type(error).__name__}") from None
+    if production and key.id.startswith(DEVELOPMENT):
+        raise SettingsError("TELEMED_AUDIT_KEY_FILE: a development key is refused in production")
+    return Sealer(
+        database, unit_of_work, service.name, service.role, key, given.heads_file, given.publish_s, metrics, failpoints
     )
 
 
@@ -134,7 +162,11 @@ def main(service: Service) -> None:
 
 async def serve(service: Service, settings: ServiceSettings) -> int:
     """Start, run until SIGTERM or SIGINT, stop in order. Returns the exit code."""
-    runtime = build(service, settings)
+    try:
+        runtime = build(service, settings)
+    except SettingsError as error:
+        _log.error("cannot-start", error_class="SettingsError", reason=str(error))
+        return 2
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,6 +194,7 @@ async def serve(service: Service, settings: ServiceSettings) -> int:
             ("gauges", _gauges(runtime)),
             ("loop", _watch_loop(runtime)),
             ("housekeeping", _housekeeping(runtime)),
+            *([("sealer", runtime.sealer.run())] if runtime.sealer else []),
             *((f"consumer {c.subscription.consumer}", c.run()) for c in runtime.consumers),
             *((f"drain {d.inbox.subscription.consumer}", d.run()) for d in runtime.drains),
         )

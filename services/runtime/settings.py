@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.sources import EnvSettingsSource
 
 __all__ = [
+    "AuditSettings",
     "DatabaseSettings",
     "Environment",
     "HttpSettings",
@@ -30,6 +31,7 @@ __all__ = [
     "load",
     "load_service",
     "role_of",
+    "sealer_role",
 ]
 
 
@@ -218,6 +220,18 @@ class OidcSettings(_Settings):
     timeout_s: float = Field(default=5.0, gt=0, description="of one question to the provider")
 
 
+class AuditSettings(_Settings):
+    """How audit rows are sealed."""
+
+    model_config = SettingsConfigDict(env_prefix="TELEMED_AUDIT_")
+
+    key_file: Path | None = Field(default=None, description="Ed25519 key (PEM) that signs the seals; required in production")
+    heads_file: Path | None = Field(
+        default=None, description="append-only file of this service's seals; keep it where the database's owner cannot write"
+    )
+    publish_s: float = Field(default=60.0, gt=0, description="the newest seal goes out as an event at most this often")
+
+
 class MessagingSettings(_Settings):
     """Timings of the messaging kernel. They run on real time; the clinic clock never touches them."""
 
@@ -269,6 +283,7 @@ class ServiceSettings:
     http: HttpSettings
     messaging: MessagingSettings
     oidc: OidcSettings
+    audit: AuditSettings
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -307,6 +322,11 @@ def _problems(kind: type[BaseSettings], error: ValidationError) -> list[str]:
         f"{(prefix + '_'.join(str(part) for part in problem['loc'])).upper().rstrip('_')}: {problem['msg']}"
         for problem in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def sealer_role(service_role: str) -> str:
+    """The PostgreSQL role that may write seals over a service's audit rows, e.g. ``telemed_follow_up_sealer``."""
+    return f"{service_role}_sealer"
 
 
 def role_of(service: str) -> str:

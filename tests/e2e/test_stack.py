@@ -28,7 +28,7 @@ from services.cli.stack.settings import StackSettings
 from tests.e2e.stack_service.app import SERVICE
 
 T = TypeVar("T")
-PARTS = ("stack_note", "kafka", "mail", "postgres")
+PARTS = ("stack_note", "kafka", "issuer", "mail", "postgres")
 _STARTS_S = 60.0
 
 
@@ -68,15 +68,15 @@ class Stack:
         }
         self.ports = dict(
             zip(
-                ("POSTGRES_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "SMTP_PORT", "MAIL_PORT", "SERVICE"),
-                free_ports(6),
+                ("POSTGRES_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "SMTP_PORT", "MAIL_PORT", "ISSUER_PORT", "SERVICE"),
+                free_ports(7),
                 strict=True,
             )
         )
         self.environment |= {f"TELEMED_STACK_{name}": str(port) for name, port in self.ports.items() if name != "SERVICE"}
         self.environment |= {
             "TELEMED_HOME": str(home),
-            "TELEMED_EXTRA_SERVICES": "tests.e2e.stack_service",
+            "TELEMED_SERVICES": "tests.e2e.stack_service",
             "STACK_NOTE_PORT": str(self.ports["SERVICE"]),
         }
         self.running: list[subprocess.Popen[str]] = []

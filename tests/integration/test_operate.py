@@ -26,6 +26,7 @@ from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.inbox import REPLAY_END_HEADER, replay_topic
 from tests.support.ledger.app import SERVICE
 from tests.support.ledger.events import source_of
+from tests.support.load import NO_BROKER
 from tests.support.servers import LEDGER_PASSWORD, TEMPLATE
 from tests.support.waiting import eventually
 from tests.support.world import PARTITIONS, ROOT, World
@@ -130,7 +131,7 @@ async def operator(world: World, tmp_path: Path) -> Operator:
         **plain,
         **world.environment,
         "TELEMED_DATABASE_URL": world.servers.postgres.url(world.database),
-        "TELEMED_EXTRA_SERVICES": SERVICE.package,
+        "TELEMED_SERVICES": SERVICE.package,
         "TELEMED_HOME": str(tmp_path / "home"),
         "TELEMED_SECRETS_DIR": str(secrets),
     }
@@ -155,7 +156,7 @@ async def parked(operator: Operator, *more: str) -> Any:
 # --- who must be named -------------------------------------------------------------------------------------------------
 
 READ_ONLY = {
-    "clock show", "config check", "epoch show", "outbox stats", "pages list", "parked list", "parked show", "timers list",
+    "audit verify", "clock show", "config check", "epoch show", "outbox stats", "pages list", "parked list", "parked show", "timers list",
 }  # fmt: skip
 
 
@@ -517,6 +518,36 @@ async def test_with_the_services_own_url_a_command_needs_no_other_secret(operato
     assert await operator.world.value("select shift = interval '0' from clinic_clock")
 
 
+async def test_the_audit_is_shown_by_patient_and_verified(operator: Operator, tmp_path: Path) -> None:
+    world = operator.world
+    ledger = await world.spawn(**NO_BROKER)
+    patient = "0192f0a0-0000-7000-8000-000000000001"
+    wanted = json.dumps({"patient": patient, "reason": "unconscious in the hall", "minutes": 5})
+    assert (await world.call(ledger, "/break-glass", wanted, key="glass-0001")).status == 201
+
+    async def sealed() -> bool:
+        unsealed = "select count(*) from audit where not id <@ (select range_agg(s) from audit_seal a, unnest(a.ids) s)"
+        return await world.value(unsealed) == 0
+
+    await eventually(sealed, what="the rows are sealed")
+    await ledger.kill()
+    why = ("--by", "ada", "--reason", "complaint 12")
+    shown = (await operator.run("audit", "show", "--patient", patient, *why, "--json")).rows
+    assert [(row["actor"], row["action"]) for row in shown] == [("nurse.a", "glass.break"), ("ada", "audit.show")]
+    assert shown[0]["policy"] == "Bearer: nurse"
+    assert shown[0]["origin"] == "127.0.0.1"
+
+    given = ("--public-key", str(world.servers.seal_key), "--heads", str(tmp_path / "audit"))
+    assert (await operator.run("audit", "verify", *given)).ok == "nothing was changed\n"
+    async with world.owner() as owner:
+        await owner.execute("update audit set actor = 'nurse.b' where action = 'glass.break'")
+    found = await operator.run("audit", "verify", *given)
+    assert found.code == 1
+    assert "rows-edited" in found.out
+    assert "no key" in await operator.refused("audit", "verify")
+    assert "no key that can be read" in await operator.refused("audit", "verify", "--public-key", str(tmp_path / "none.pem"))
+
+
 async def test_what_cannot_be_reached_is_one_line_without_any_secret(operator: Operator, tmp_path: Path) -> None:
     secrets = tmp_path / "wrong"
     secrets.mkdir()
@@ -559,7 +590,7 @@ async def test_in_a_local_stacks_folder_commands_need_no_variables_at_all(operat
     try:
         nothing = {name: None for name in operator.environment if name.startswith("TELEMED_")}
         here: dict[str, str | None] = {
-            **nothing, "TELEMED_HOME": str(operator.home), "TELEMED_EXTRA_SERVICES": SERVICE.package,
+            **nothing, "TELEMED_HOME": str(operator.home), "TELEMED_SERVICES": SERVICE.package,
         }  # fmt: skip
         assert (await operator.run("outbox", "stats", "--json", **here)).rows[0]["pending"] == 0
         assert "after 1 steps" in (await operator.run("clock", "advance", "--by-seconds", "60", *BY, **here)).ok

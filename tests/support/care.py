@@ -222,6 +222,7 @@ async def care(servers: Servers, folder: Path) -> AsyncIterator[Care]:
             "TELEMED_KAFKA_TOPIC_PREFIX": prefix,
             "TELEMED_KAFKA_PARTITIONS": str(PARTITIONS),
             "TELEMED_SMTP_URL": servers.mail.url,
+            "TELEMED_AUDIT_KEY_FILE": str(servers.seal_key),
             "TELEMED_OIDC_ISSUER": made.url,
             "TELEMED_OIDC_AUDIENCE": AUDIENCE,
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 
 from services.cli.stack.kafka import KafkaBroker, default_cache
+from services.cli.stack.keys import write_private_key
 from services.cli.stack.ports import free_ports
 from services.cli.stack.postgres import PostgresServer
 from services.cli.stack.process import Child
@@ -58,6 +59,14 @@ class Servers:
     postgres: PostgresServer
     kafka: KafkaBroker
     mail: MailSink
+
+    @property
+    def seal_key(self) -> Path:
+        """Key that seals the audit in tests."""
+        path = self.folder / "development.pem"
+        if not path.exists():
+            write_private_key(path)
+        return path
 
     @classmethod
     async def start(cls, folder: Path) -> "Servers":

@@ -25,6 +25,7 @@ from services.runtime.messaging import kafka as clients
 from services.runtime.messaging import topics
 from services.runtime.messaging.relay import HEARTBEAT_HEADER
 from services.runtime.settings import (
+    AuditSettings,
     DatabaseSettings,
     HttpSettings,
     KafkaSettings,
@@ -260,6 +261,7 @@ class World:
                 HttpSettings(),
                 MessagingSettings(**messaging),  # type: ignore[arg-type]
                 OidcSettings(),
+                AuditSettings(),
             )
 
     async def settled(self, entries: int, *, within_s: float = 60.0) -> None:
@@ -318,6 +320,10 @@ async def make_world(servers: Servers, folder: Path, *, bootstrap: str = "", mor
         "TELEMED_KAFKA_TOPIC_PREFIX": prefix,
         "TELEMED_KAFKA_PARTITIONS": str(PARTITIONS),
         "TELEMED_SMTP_URL": servers.mail.url,
+        "TELEMED_AUDIT_KEY_FILE": str(servers.seal_key),
+        "TELEMED_AUDIT_HEADS_FILE": str(folder / "audit" / "ledger.heads"),
+        # Its events would stand among those that the checks count.
+        "TELEMED_AUDIT_PUBLISH_S": "3600",
         **(more or {}),
     }
     with _environ(environment):

@@ -18,10 +18,15 @@ from services.runtime.settings import DatabaseSettings, KafkaSettings
 __all__ = ["acknowledge", "audit", "event_of", "replay", "resend", "retry_all"]
 
 
-async def audit(connection: Connection, *, by: str, action: str, target: str, reason: str = "") -> None:
+async def audit(connection: Connection, *, by: str, action: str, target: str, reason: str = "", patient: str = "") -> None:
     """Add an audit row."""
     await connection.execute(
-        "insert into audit (actor, action, target, reason) values ($1, $2, $3, $4)", by, action, target, reason
+        "insert into audit (actor, action, target, reason, patient, policy) values ($1, $2, $3, $4, $5, 'operator')",
+        by,
+        action,
+        target,
+        reason,
+        patient,
     )
 
 

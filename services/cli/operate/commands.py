@@ -4,9 +4,11 @@ import asyncio
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from services.cli import settings_table
 from services.cli.catalogue import load_services
-from services.cli.operate import acts, clock, reports
+from services.cli.operate import acts, audit, clock, reports
 from services.cli.operate.access import Access
 from services.cli.stack.errors import StackError
 from services.cli.stack.state import Home
@@ -517,6 +519,65 @@ def clock_advance(
     click.echo(f"the clinic clock is at {steps[-1].isoformat()}, after {len(steps)} steps")
 
 
+# --- audit -------------------------------------------------------------------------------------------------------------
+
+
+@click.group("audit")
+def audit_group() -> None:
+    """Who touched whose record, and whether anybody has touched the audit."""
+
+
+@audit_group.command("show")
+@click.option("--patient", required=True, help="Id of the patient.")
+@_any_service
+@_by
+@_must_say_why
+@_as_json
+@click.pass_obj
+def audit_show(home: Home, patient: str, service: str | None, by: str, reason: str, as_json: bool) -> None:
+    """List every audit row about a patient, of every service. That it was looked at is written down as well."""
+
+    def read(connection: Any, name: str) -> Coroutine[Any, Any, reports.Rows]:
+        return audit.of_patient(connection, name, patient=patient, by=by, reason=reason)
+
+    _print(_run(_of_each(Access(home), _services(service), read)), as_json, "nobody has touched this patient's record")
+
+
+@audit_group.command("verify")
+@_any_service
+@click.option("--public-key", "keys", type=click.Path(path_type=Path), multiple=True, help="Key that seals; again for more.")
+@click.option("--heads", type=click.Path(path_type=Path), default=None, help="Folder of the services' files of seals.")
+@click.pass_obj
+def audit_verify(home: Home, service: str | None, keys: tuple[Path, ...], heads: Path | None) -> None:
+    """Find out whether audit rows or their seals were changed or taken away. Exit code 0 when not, 1 when so.
+
+    Without files of seals a database that was set back, or emptied, cannot be told from an honest one.
+    """
+    access = Access(home)
+    public = audit.public_keys(keys or sorted(home.audit.glob("*.pem")))
+    if not public:
+        raise StackError("no key to verify with: give --public-key")
+    folder = heads or home.audit
+
+    async def check(one: Service) -> list[str]:
+        path = folder / f"{one.name}.heads"
+        known = audit.heads_of(path) if path.exists() else []
+        if not known:
+            click.echo(f"{one.name}: no seals are known outside of the database", err=True)
+        async with access.role(one) as connection:
+            return [f"{one.name}: {finding}" async for finding in audit.verify(connection, one.name, public, known)]
+
+    async def check_all() -> list[str]:
+        return [finding for one in _services(service) for finding in await check(one)]
+
+    found = _run(check_all())
+    for finding in found:
+        click.echo(finding)
+    if found:
+        sys.exit(1)
+    click.echo("nothing was changed")
+
+
 commands: list[click.Command] = [
     migrate_command,
     topics_group,
@@ -529,4 +590,5 @@ commands: list[click.Command] = [
     pages_group,
     timers_group,
     clock_group,
+    audit_group,
 ]

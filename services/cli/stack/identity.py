@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.cli.stack.errors import StackError
+from services.cli.stack.keys import write_private_key
 from services.cli.stack.ports import HOST
 from services.cli.stack.settings import StackSettings
 
@@ -69,16 +70,9 @@ class Keys:
 
     def rotate(self) -> str:
         """Make another key, which signs from now on; returns its id. Only the newest few are kept."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Names sort by age. The clock may stand still between two rotations, so a counter would not do without a lock.
+        # Names sort by age.
         kid = f"local-{time.time_ns():020d}-{secrets.token_hex(4)}"
-        pem = Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        partial = self._folder / f"{kid}.partial"
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
-        partial.rename(self._folder / f"{kid}.pem")
+        write_private_key(self._folder / f"{kid}.pem")
         for old in self._files()[:-_KEPT]:
             old.unlink(missing_ok=True)
         return kid

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from services.cli.stack.errors import StackError
+from services.cli.stack.keys import write_private_key
 from services.cli.stack.process import Identity, end_processes
+from services.runtime.audit_seal import DEVELOPMENT
 
 __all__ = ["Home", "PartRecord", "Record"]
 
@@ -64,6 +66,7 @@ class Home:
         self.data = self.folder / "data"
         self.logs = self.folder / "logs"
         self.issuer_keys = self.folder / "issuer"
+        self.audit = self.folder / "audit"
         self._lock = self.folder / "lock"
         self._record = self.folder / "running.json"
         self._writing = threading.Lock()
@@ -80,6 +83,13 @@ class Home:
                 os.link(partial, path)  # appears whole, and never replaces one that is in use
             finally:
                 partial.unlink()
+        return path
+
+    def seal_key(self) -> Path:
+        """The key that seals the audit of this stack's services, made at first use; production refuses its like by name."""
+        path = self.audit / f"{DEVELOPMENT}.pem"
+        if not path.exists():
+            write_private_key(path)
         return path
 
     @contextlib.contextmanager

@@ -260,6 +260,8 @@ class Supervisor:
             "TELEMED_DATABASE_PASSWORD_FILE": str(self._home.secret(f"{service.role}.password")),
             "TELEMED_HTTP_HOST": HOST,
             "TELEMED_HTTP_PORT": str(port),
+            "TELEMED_AUDIT_KEY_FILE": str(self._home.seal_key()),
+            "TELEMED_AUDIT_HEADS_FILE": str(self._home.audit / f"{service.name}.heads"),
             "PYTHONUNBUFFERED": "1",
         }
         if not self._external.kafka:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.runtime.database import Budget, Database, OutcomeUnknown, Unavailable
-from services.runtime.edge.principal import Principal
+from services.runtime.edge.policy import Bearer
 from services.runtime.edge.route import Asked, Route
 from services.runtime.messaging.changes import AuditEntry, Changes
 from services.runtime.messaging.unit_of_work import UnitOfWork, read_context
@@ -15,9 +15,26 @@ __all__ = ["ReadAudit", "audit_entry", "target_of"]
 _BATCH = 500
 
 
-def audit_entry(principal: Principal, route: Route, request: Asked[Any, Any, Any], target: str, reason: str = "") -> AuditEntry:
-    """Who did what to which record, from where, under which policy, and why."""
-    return AuditEntry(principal.person, route.audit or route.name, target, reason)
+def audit_entry(route: Route, asked: Asked[Any, Any, Any], target: str, *, reason: str = "", patient: str = "") -> AuditEntry:
+    """Who did what to which record, from where, under which policy, and why.
+
+    Args:
+        patient: whose record it turned out to be, where the request does not say so.
+    """
+    who = asked.principal
+    kind = type(route.policy).__name__
+    roles = sorted(who.roles & route.policy.roles) if isinstance(route.policy, Bearer) else []
+    return AuditEntry(
+        who.person,
+        route.audit or route.name,
+        target,
+        reason,
+        patient=patient,
+        client=f"{who.issuer} {who.client}",
+        origin=asked.origin,
+        policy=f"{kind}: {', '.join(roles)}" if roles else kind,
+        request=asked.request_id,
+    )
 
 
 def target_of(record: Mapping[str, str]) -> str:

@@ -87,11 +87,13 @@ class Found:
         body: the answer.
         shown: ids of the records that it shows, for the audit row of a list.
         after: key of the last item when there is more: the next page begins behind it.
+        patient: whose record it is, for the audit row, where the request does not say so.
     """
 
     body: BaseModel
     shown: Sequence[str] = ()
     after: Sequence[str] = ()
+    patient: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ _log = log.get_logger()
 _KEY = re.compile(r'^(?:"([!#-~]{1,128})"|([!#-~]{1,128}))$')
 # A UUID and nothing else: it stands in logs, where a client must not be able to write a name.
 _REQUEST_ID = re.compile(r"^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\Z")
+_ID = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 _ETAG = re.compile(r'^"([0-9]{1,18})"$')
 _SENT_BY_THE_BOARD = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent")
 _RETRY = {"Retry-After": "1"}
@@ -159,7 +160,7 @@ class Edge:
     # --- one request of a declared route ---------------------------------------------------------------------------
 
     async def _handle(self, route: Route, request: web.Request) -> web.StreamResponse:
-        origin = client_address(request.remote or "", request.headers.get("X-Forwarded-For", ""), self._trusted)
+        origin = self._origin(request)
         if isinstance(route.policy, Public):
             wait = self._rates[route.name].take(origin)
             if wait:
@@ -177,6 +178,9 @@ class Edge:
         if route.command is None:
             raise RouteError(route.name)  # ``check`` has refused it already
         return await self._write(route, request, asked, route.command(asked))
+
+    def _origin(self, request: web.Request) -> str:
+        return client_address(request.remote or "", request.headers.get("X-Forwarded-For", ""), self._trusted)
 
     async def _who(self, route: Route, request: web.Request) -> Principal:
         policy = route.policy
@@ -204,9 +208,11 @@ class Edge:
 
     async def _refused(self, route: Route, request: web.Request, principal: Principal, target: str, reason: str) -> None:
         """Somebody who is known tried what they may not do: that is written down too."""
-        asked = Asked(principal, Nothing(), Nothing(), Nothing(), request_id=request["request_id"], origin=request.remote or "")
+        origin = self._origin(request)
+        asked = Asked(principal, Nothing(), Nothing(), Nothing(), request_id=request["request_id"], origin=origin)
         printable = "".join(character for character in target if character.isprintable())[:200]
-        entry = audit_entry(principal, route, asked, printable, reason)
+        patient = request.match_info.get("patient", "")
+        entry = audit_entry(route, asked, printable, reason=reason, patient=patient if _ID.match(patient) else "")
         await self._reads.record(replace(entry, action=f"{entry.action}:refused"))
 
     async def _body(self, route: Route, request: web.Request) -> bytes:
@@ -238,7 +244,8 @@ class Edge:
         return await policy.relationship(reader, asked.principal, route.record(asked), context)
 
     async def _read(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], find: Find) -> web.Response:
-        target = target_of(route.record(asked))
+        record = route.record(asked)
+        target = target_of(record)
         async with self._database.reading(Budget.HTTP) as connection:
             context = await read_context(connection)
             reader = Reader(connection)
@@ -250,7 +257,8 @@ class Edge:
         if route.audit is not None:
             shown = "" if isinstance(found, Rejected) else ",".join(found.shown)
             reason = f"{request.query_string[:500]} -> {shown}" if shown or request.query_string else ""
-            await self._reads.record(audit_entry(asked.principal, route, asked, target, reason))
+            patient = record.get("patient", "") or ("" if isinstance(found, Rejected) else found.patient)
+            await self._reads.record(audit_entry(route, asked, target, reason=reason, patient=patient))
         if isinstance(found, Rejected):
             raise Problem(_kind(route, found))
         answer = self._success(route, route.status, found.body.model_dump_json().encode())
@@ -259,7 +267,8 @@ class Edge:
         return answer
 
     async def _write(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], decide: Decide) -> web.Response:
-        target = target_of(route.record(asked))
+        record = route.record(asked)
+        target = target_of(record)
         if isinstance(route.policy, Bearer):
             async with self._database.reading(Budget.HTTP) as connection:
                 allowed = await self._relationship(route, asked, Reader(connection), await read_context(connection))
@@ -280,7 +289,8 @@ class Edge:
             if isinstance(decided, Rejected):
                 kind = _kind(route, decided)
                 return replace(decided, status=kind.status, body=decided.body or problems.document(kind))
-            return replace(decided, audit=[*decided.audit, audit_entry(asked.principal, route, asked, target)])
+            entry = audit_entry(route, asked, target, patient=record.get("patient", "") or decided.patient)
+            return replace(decided, audit=[*decided.audit, entry])
 
         outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None)
         if isinstance(outcome, Rejected):

@@ -167,12 +167,29 @@ class AcknowledgePage:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what to which record, and why."""
+    """Who did what to which record, and why.
+
+    Attributes:
+        actor: id of the person or program.
+        action: what was done, as the route or act names it.
+        target: which record.
+        reason: why, where one is given; for a list, the query and the ids shown.
+        patient: whose record it was; empty where it was nobody's.
+        client: the program that the actor used.
+        origin: address the request came from.
+        policy: by what right: kind of policy, and the roles that counted.
+        request: id of the request.
+    """
 
     actor: str
     action: str
     target: str
     reason: str = ""
+    patient: str = ""
+    client: str = ""
+    origin: str = ""
+    policy: str = ""
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +226,17 @@ class RowChanges:
 
 @dataclass(frozen=True, slots=True)
 class Changes(RowChanges):
-    """Everything that one decision wants written, in one transaction."""
+    """Everything that one decision wants written, in one transaction.
+
+    ``patient`` is whose record it was, for the audit row, where the request itself does not say so.
+    """
 
     events: Sequence[NewEvent] = ()
     timers: Sequence[SetTimer | CancelTimers | RezoneTimers] = ()
     pages: Sequence[RaisePage | AcknowledgePage] = ()
     audit: Sequence[AuditEntry] = ()
     reply: Reply | None = None
+    patient: str = ""
 
 
 @dataclass(frozen=True, slots=True)

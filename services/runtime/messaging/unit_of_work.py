@@ -12,7 +12,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -60,6 +60,9 @@ from services.runtime.metrics import Metrics
 from services.runtime.tracing import current_traceparent
 
 __all__ = ["Decide", "EventTooLarge", "IdempotencyKey", "UnitOfWork", "Wake", "read_context"]
+
+_AUDIT = """insert into audit (actor, action, target, reason, patient, client, origin, policy, request)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
 Decide = Callable[[Reader, Context], Awaitable[Changes | Rejected]]
 
@@ -266,9 +269,9 @@ class UnitOfWork:
         for page in [page for changes in full for page in changes.pages]:
             timers += await self._write_page(connection, page, context)
         await self._write_timers(connection, timers)
-        audit = [(entry.actor, entry.action, entry.target, entry.reason) for changes in full for entry in changes.audit]
+        audit = [astuple(entry) for changes in full for entry in changes.audit]
         if audit:
-            await connection.executemany("insert into audit (actor, action, target, reason) values ($1, $2, $3, $4)", audit)
+            await connection.executemany(_AUDIT, audit)
 
     async def _write_rows(self, connection: Connection, rows: Sequence[RowChange]) -> None:
         # Tables in order of first appearance (a parent before its child), keys in order inside (so that two batches lock

@@ -15,6 +15,7 @@ from typing import Literal
 import asyncpg
 
 from services.runtime.service import Service
+from services.runtime.settings import sealer_role
 
 __all__ = ["Migration", "MigrationError", "files_in", "migrate", "pending"]
 
@@ -23,7 +24,7 @@ _NAME = re.compile(r"^\d{4}_(pre|post)_[a-z0-9_]+\.sql$")
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
 # Insert and read only: what was said cannot be unsaid by the service that said it.
 _APPEND_ONLY = ("outbox", "audit", "signature", "broken_glass")
-_READ_ONLY = ("schema_migration",)
+_READ_ONLY = ("schema_migration", "audit_seal")
 
 
 class MigrationError(Exception):
@@ -180,6 +181,8 @@ async def _ensure_role(
         await connection.execute(
             f"create role {service.role} login nosuperuser nocreatedb nocreaterole noinherit noreplication nobypassrls"
         )
+    if not await connection.fetchval("select 1 from pg_roles where rolname = $1", sealer_role(service.role)):
+        await connection.execute(f"create role {sealer_role(service.role)} nologin")
     if password is not None:
         # ALTER ROLE takes no parameters; quote_literal is the server's own quoting.
         literal = await connection.fetchval("select quote_literal($1::text)", password)
@@ -197,4 +200,10 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: Serv
             await connection.execute(f"revoke update, delete on {schema}.{table} from {role}")
         for table in _READ_ONLY:
             await connection.execute(f"revoke insert, update, delete on {schema}.{table} from {role}")
+        # The sealer is taken on with SET ROLE, by one connection: nothing else of the service can write a seal.
+        sealer = sealer_role(role)
+        await connection.execute(f"grant {sealer} to {role} with inherit false, set true")
+        await connection.execute(f"grant usage on schema {schema} to {sealer}")
+        await connection.execute(f"grant select on {schema}.audit, {schema}.audit_seal to {sealer}")
+        await connection.execute(f"grant insert on {schema}.audit_seal to {sealer}")
         await connection.execute(f"grant execute on function runtime.clinic_now(), runtime.oldest_transaction() to {role}")

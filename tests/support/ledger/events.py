@@ -6,6 +6,7 @@ from pydantic import Field
 
 from schemas.envelope import EventData
 from schemas.events import EVENTS
+from schemas.events.shared import audit_sealed
 from schemas.fields import Code
 from schemas.registry import Registry, event_type
 from services.runtime.messaging.changes import NewEvent
@@ -54,7 +55,7 @@ ENTRY_POSTED = event_type(
 ENTRY_FLAGGED = event_type(
     "ledger", "entry-flagged", EntryFlagged, since="2026-11-23", urgent=True, sample=EntryFlagged(account="a1", entry="e7")
 )
-REGISTRY = Registry((*EVENTS, ENTRY_POSTED, ENTRY_FLAGGED))
+REGISTRY = Registry((*EVENTS, ENTRY_POSTED, ENTRY_FLAGGED, audit_sealed("ledger")))
 
 
 def source_of(account: str) -> str:
