@@ -156,7 +156,8 @@ async def parked(operator: Operator, *more: str) -> Any:
 # --- who must be named -------------------------------------------------------------------------------------------------
 
 READ_ONLY = {
-    "audit verify", "clock show", "config check", "epoch show", "outbox stats", "pages list", "parked list", "parked show", "timers list",
+    "audit verify", "clock show", "config check", "epoch show", "outbox stats", "pages list", "parked list", "parked show",
+    "timers list",
 }  # fmt: skip
 
 
