@@ -528,7 +528,7 @@ async def test_the_audit_is_shown_by_patient_and_verified(operator: Operator, tm
 
     async def sealed() -> bool:
         unsealed = "select count(*) from audit where not id <@ (select range_agg(s) from audit_seal a, unnest(a.ids) s)"
-        return await world.value(unsealed) == 0
+        return bool(await world.value(unsealed) == 0)
 
     await eventually(sealed, what="the rows are sealed")
     await ledger.kill()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.therapies.evidence import Evaluation, Outcome, Rejected, canonical
+from services.therapies.evidence import Evaluation, Outcome, Rejected
 from services.therapies.ketamine.alerts import (
     Alert,
     AlertCase,
@@ -550,12 +550,45 @@ def test_a_closed_session_is_no_longer_silent() -> None:
 
 
 def test_an_entry_delivered_twice_changes_nothing() -> None:
-    one = reading(1, heart_rate=112)
-    state = run(one)
-    again = step(state, one, RULES)
-    assert isinstance(again, tuple)
-    assert again[1] == ()
-    assert canonical(again[0].alerts) == canonical(state.alerts)
+    first, last = reading(1, heart_rate=112), reading(2, heart_rate=131)
+    state = run(first, last)
+    for known in (first, last):
+        again = step(state, known, RULES)
+        assert isinstance(again, tuple)
+        assert again[1] == ()
+        assert again[0] is state, "not even its log grows"
+
+
+def test_what_was_recorded_before_the_clock_but_comes_after_it_is_judged_as_if_it_had_come_in_time() -> None:
+    """The silence that was seen meanwhile was none; the time that has passed stays passed."""
+    pressure = reading(10, sbp=130, dbp=80)
+    waiting, told = advance(begin(T0, vitals(heart_rate=72), RULES), minute(13), RULES)
+    assert "bp_gap" in [a.family for a in told]
+    result = step(waiting, pressure, RULES)
+    assert isinstance(result, tuple)
+    in_time = run(pressure, until=13)
+    assert result[0].alerts == in_time.alerts
+    assert result[0].clock == minute(13)
+    later, more = advance(result[0], minute(22.1), RULES)
+    assert [a.family for a in more if a.family == "bp_gap"] == ["bp_gap"]
+    assert later.alerts == run(pressure, until=22.1).alerts
+
+
+def test_a_value_of_the_last_instant_of_a_session_still_belongs_to_it() -> None:
+    state = run(reading(10, sbp=130, dbp=80), event(20, EventKind.SESSION_CLOSED))
+    assert isinstance(step(state, reading(20, recorded=26, spo2=97), RULES), tuple)
+    assert isinstance(step(state, reading(20.01, recorded=26, spo2=97), RULES), Rejected)
+
+
+def test_a_value_without_a_symptom_is_no_symptom_beside_a_red_pressure() -> None:
+    assert raised(run(reading(1, sbp=182, dbp=80), reading(2, heart_rate=80))) == [("sbp_high", RED)]
+    symptom = reading(2, symptoms=frozenset({"nausea"}))
+    assert ("sbp_high", STOP) in raised(run(reading(1, sbp=182, dbp=80), symptom))
+
+
+def test_two_values_of_one_instant_are_both_judged() -> None:
+    """The second is not older than the first."""
+    assert raised(run(reading(1, heart_rate=80), reading(1, recorded=1.1, heart_rate=112))) == [("heart_rate_high", AMBER)]
 
 
 def test_step_gives_exactly_what_is_new_and_does_not_touch_its_input() -> None:

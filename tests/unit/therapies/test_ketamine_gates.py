@@ -174,6 +174,34 @@ def test_the_newest_value_of_each_signal_counts() -> None:
     assert gate(sets=(replace(old, sbp=q("138 mm[Hg]")), replace(new, sbp=q("150 mm[Hg]")))) is HOLD
 
 
+@pytest.mark.parametrize("signal", ["sbp", "dbp", "heart_rate", "resp_rate", "spo2"])
+def test_one_old_signal_beside_fresh_ones_is_not_known(signal: str) -> None:
+    """Sixteen minutes old, and the newer set does not have it: missing, named as stale."""
+    old, new = vitals(ago(minutes=16)), vitals(ago(minutes=3), **{signal: None})
+    found = start_gate(start_case(sets=(old, new)), RULES)
+    assert found.outcome is HOLD
+    assert ("stale", signal) in [(problem.code, problem.field) for problem in found.missing]
+    fresh = start_gate(start_case(sets=(replace(old, at=ago(minutes=15)), new)), RULES)
+    assert fresh.outcome is OPEN
+
+
+@pytest.mark.parametrize(("signal", "value"), [("sbp", "40 mm[Hg]"), ("sbp", "320 mm[Hg]"), ("heart_rate", "12 /min")])
+def test_an_implausible_value_is_judged_and_asked_for_again(signal: str, value: str) -> None:
+    found = start_gate(start_case(sets=(replace(vitals(), **{signal: q(value)}),)), RULES)
+    assert found.outcome is NO_START
+    assert ("implausible", signal) in [(problem.code, problem.field) for problem in found.missing]
+
+
+def test_a_consent_that_is_confirmed_this_instant_counts() -> None:
+    assert gate(consent_reconfirmed_at=NOW) is OPEN
+    assert gate(consent_reconfirmed_at=NOW + dt.timedelta(seconds=1)) is not OPEN
+
+
+def test_without_a_consent_text_in_force_it_is_said_what_is_missing() -> None:
+    found = start_gate(start_case(consent_current_version=None), RULES)
+    assert "consent_current_version" in [problem.field for problem in found.missing]
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [(60, OPEN), (61, HOLD)])
 @pytest.mark.parametrize("owner", ["consultation", "treatment_planning", "follow_up"])
 def test_stale_facts_block(owner: str, seconds: int, expected: Outcome) -> None:
