@@ -28,9 +28,9 @@ TESTS = Path("tests/unit/therapies")
 DOCUMENT = ROOT / "docs" / "mutants_therapies.md"
 _HEAD = f"""# What the tests of the clinical rules notice
 
-Written by `python -m tests.mutants_therapies --write` on {date.today().isoformat()}. One thing of the safety rules is changed at a
-time; the tests of its module must go red. Counts add up from line to line; `equivalent` are changes that no outcome can show,
-each with its reason in `tests/mutants_therapies.py`; `not run` did not fit into the given time.
+Written by `python -m tests.mutants_therapies --write` on {date.today().isoformat()}. One thing of the safety rules is changed
+at a time; the tests of its module must go red. Counts add up from line to line; `equivalent` are changes that no outcome can
+show, each with its reason in `tests/mutants_therapies.py`; `not run` did not fit into the given time.
 
 | module | mutants | killed | equivalent | survived | not run |
 |---|---|---|---|---|---|

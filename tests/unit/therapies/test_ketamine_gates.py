@@ -187,7 +187,8 @@ def test_one_old_signal_beside_fresh_ones_is_not_known(signal: str) -> None:
 
 @pytest.mark.parametrize(("signal", "value"), [("sbp", 40), ("sbp", 320), ("heart_rate", 12)])
 def test_an_implausible_value_is_judged_and_asked_for_again(signal: str, value: int) -> None:
-    found = start_gate(start_case(sets=(vitals(**{signal: value}),)), RULES)
+    measured: dict[str, Any] = {signal: value}
+    found = start_gate(start_case(sets=(vitals(**measured),)), RULES)
     assert found.outcome is NO_START
     assert ("implausible", signal) in [(problem.code, problem.field) for problem in found.missing]
 
