@@ -1,6 +1,9 @@
 """Role by route, out of the declarations: each role, no token, an expired one, one for another audience, on every route."""
 
+import base64
+import json
 import re
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest_asyncio
 from pydantic import BaseModel
 
 from services.cli.catalogue import load_services
-from services.runtime.edge.policy import Bearer
+from services.runtime.edge.policy import Bearer, role_is_enough
 from services.runtime.edge.principal import Role
 from services.runtime.edge.route import Route
 from tests.support.care import Care, care
@@ -43,9 +46,17 @@ def _field(model: type[BaseModel], name: str) -> dict[str, Any]:
     return schema["$defs"][found["$ref"].rpartition("/")[2]] if "$ref" in found else found
 
 
-async def _ask(url: str, route: Route, headers: dict[str, str]) -> int:
-    async with aiohttp.request(route.method, url + _url(route), headers=headers) as response:
+async def _ask(url: str, route: Route, headers: dict[str, str], body: object = None) -> int:
+    async with aiohttp.request(route.method, url + _url(route), headers=headers, json=body) as response:
         return response.status
+
+
+def _with_algorithm(header: dict[str, str], algorithm: str) -> dict[str, str]:
+    """A good token whose head claims another algorithm."""
+    head, payload, signature = header["Authorization"].removeprefix("Bearer ").split(".")
+    claimed = {**json.loads(base64.urlsafe_b64decode(head + "==")), "alg": algorithm}
+    head = base64.urlsafe_b64encode(json.dumps(claimed).encode()).decode().rstrip("=")
+    return {"Authorization": f"Bearer {head}.{payload}.{'' if algorithm == 'none' else signature}"}
 
 
 async def _try(url: str, routes: Iterable[Route], as_role: Any, strangers: Sequence[dict[str, str]]) -> list[str]:
@@ -75,12 +86,49 @@ async def test_every_route_of_the_ledger_asks_who_comes(world: World) -> None:
         bearer("nurse.a", nbf=now + 60),
         bearer("nurse.a", aud="another"),
         bearer("nurse.a", iss="https://elsewhere.test"),
+        *(_with_algorithm(bearer("nurse.a"), algorithm) for algorithm in ("none", "HS256")),
     ]
     assert not await _try(ledger.url, ROUTES, lambda role: bearer(f"{role}.x", role), strangers)
     written = "select (select count(*) from entry) + (select count(*) from timer) + (select count(*) from broken_glass)"
     assert await world.value(written) == 0
     refusals = sum(len(set(Role) - route.policy.roles) for route in ROUTES if isinstance(route.policy, Bearer))
     assert await world.value("select count(*) from audit where action like '%:refused' and reason = 'role'") == refusals
+
+
+# Where a declaration has no example of its own.
+_BODIES = {
+    "edit_terms": {
+        "label": "plain",
+        "owner": ID,
+        "starts": "2199-01-01T00:00:00Z",
+        "ends": "2199-02-01T00:00:00Z",
+        "zone": "America/New_York",
+        "fee": {"value": "0.50", "unit": "mg/kg"},
+        "active": True,
+        "units": 1,
+    }
+}
+
+
+async def test_on_no_route_of_the_ledger_is_anybody_elses_record_there(world: World) -> None:
+    ledger = await world.spawn(**NO_BROKER)
+    async with world.owner() as owner:
+        await owner.execute("insert into account values ('a1', 5, 1), ('x1', 5, 1)")
+    written = "select (select count(*) from entry) + (select count(*) from terms) + (select count(*) from outbox)"
+    tried = []
+    for route in ROUTES:
+        if not isinstance(route.policy, Bearer) or route.policy.relationship is role_is_enough:
+            continue
+        role = Role.PATIENT if Role.PATIENT in route.policy.roles else Role.NURSE
+        headers = {**bearer("stranger.a", role), "Idempotency-Key": secrets.token_hex(8), "If-Match": '"0"'}
+        body = _BODIES.get(route.name) or next((one.request for one in route.examples if one.request), None)
+        assert await _ask(ledger.url, route, headers, body) == 404, route.name
+        tried.append(f"{route.audit}:refused")
+    assert {"entry.post:refused", "terms.edit:refused", "account.read:refused", "chart.read:refused"} <= set(tried)
+    rows = await world.rows("select action from audit where actor = 'stranger.a' and reason = 'relationship' order by id")
+    assert [row["action"] for row in rows] == tried
+    assert await world.value(written) == 0
+    assert await world.value("select count(*) from audit where actor <> 'deployment'") == len(tried)
 
 
 @pytest_asyncio.fixture
@@ -99,10 +147,24 @@ async def test_every_route_of_a_service_asks_who_comes(everybody: Care, name: st
         issuer.bearer("nurse.a", Role.NURSE, aud="another"),
         issuer.bearer("nurse.a", Role.NURSE, iss="https://elsewhere.test"),
         issuer.bearer("nurse.a", Role.NURSE, header={"kid": "unknown"}),
+        issuer.bearer("nurse.a", Role.NURSE, person="a\x00b"),  # PostgreSQL has no such text
+        *(_with_algorithm(issuer.bearer("nurse.a", Role.NURSE), algorithm) for algorithm in ("none", "HS256")),
     ]
     routes = everybody.services[name].routes
     url = everybody.running[name].url
     assert not await _try(url, routes, lambda role: issuer.bearer(f"{role}.x", role, person=ID), strangers)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "says"),
+    [("", "TELEMED_OIDC_ISSUER: is needed"), ("http://issuer.example.org", "TELEMED_OIDC_ISSUER: must be an https URL")],
+)
+async def test_a_service_for_people_does_not_start_without_a_provider_it_can_trust(
+    everybody: Care, issuer: str, says: str
+) -> None:
+    with pytest.raises(AssertionError, match="it ended with 1"):
+        await everybody.spawn("clinic", TELEMED_OIDC_ISSUER=issuer)
+    assert says in everybody.processes[-1].log.read_text()
 
 
 @pytest.mark.parametrize("name", [service.name for service in SERVICES])

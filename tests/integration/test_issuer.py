@@ -203,17 +203,30 @@ async def test_it_is_refused_outside_a_local_stack(tmp_path: Path, env: dict[str
 
 
 @pytest.mark.parametrize("command", [["token", "--as", "nurse.a"], ["keys", "rotate"]])
-async def test_its_commands_are_refused_in_production(tmp_path: Path, command: list[str]) -> None:
-    env = {**os.environ, "TELEMED_ENV": "production", "TELEMED_HOME": str(tmp_path)}
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"TELEMED_ENV": "production"},
+        {"TELEMED_ENV": "staging"},
+        {"TELEMED_ENV": ""},
+        {"TELEMED_OIDC_ISSUER": "https://issuer.example.org"},
+    ],
+    ids=["production", "unknown", "empty", "as-a-service-in-production"],
+)
+async def test_its_commands_are_refused_in_production(tmp_path: Path, command: list[str], env: dict[str, str]) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TELEMED_")}
+    Keys(tmp_path / "issuer").rotate()
+    before = os.listdir(tmp_path / "issuer")
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "services.cli.main", *command],
         cwd=ROOT,
-        env=env,
+        env={**kept, **env, "TELEMED_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
+    assert done.returncode == 2, done.stdout
+    assert not done.stdout
     assert "production" in done.stderr
-    assert not any(os.scandir(tmp_path))
+    assert os.listdir(tmp_path / "issuer") == before

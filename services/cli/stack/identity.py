@@ -18,6 +18,7 @@ from services.cli.stack.errors import StackError
 from services.cli.stack.keys import write_private_key
 from services.cli.stack.ports import HOST
 from services.cli.stack.settings import StackSettings
+from services.runtime.settings import Environment, ProcessSettings, load
 
 __all__ = ["AUDIENCE", "TOKEN_S", "Keys", "Person", "issuer_url", "people", "refuse_in_production"]
 
@@ -55,11 +56,15 @@ def issuer_url(settings: StackSettings) -> str:
 def refuse_in_production() -> None:
     """Stop unless this is a local stack's own process or command.
 
+    Unset, ``TELEMED_ENV`` means production as it does for services, but for who has named no provider: that is the local stack.
+
     Raises:
-        StackError: ``TELEMED_ENV`` says production.
+        StackError: this is production.
+        SettingsError: ``TELEMED_ENV`` says neither.
     """
-    if os.environ.get("TELEMED_ENV", "") == "production":
-        raise StackError("the local issuer is refused in production: name your OpenID Connect provider in TELEMED_OIDC_ISSUER")
+    named = any(os.environ.get(f"TELEMED_OIDC_ISSUER{form}") for form in ("", "_FILE"))
+    if (named or "TELEMED_ENV" in os.environ) and load(ProcessSettings).env is Environment.PRODUCTION:
+        raise StackError("the local issuer is refused in production: people sign in at the provider in TELEMED_OIDC_ISSUER")
 
 
 class Keys:

@@ -137,7 +137,10 @@ class Oidc:
         person = claims.get(self.settings.person_claim, subject)
         client = claims.get("azp") or claims.get("client_id") or "-"
         given = claims.get(self.settings.roles_claim, [])
-        if not all(isinstance(text, str) and 0 < len(text) <= _LONGEST_ID for text in (subject, person, client)):
+        # Not printable: NUL and lone surrogates too, which PostgreSQL takes in no text; they would fail the audit of others.
+        if not all(
+            isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable() for text in (subject, person, client)
+        ):
             raise Unauthenticated("token-malformed")
         if not isinstance(given, list):
             raise Unauthenticated("token-malformed")
@@ -158,7 +161,9 @@ class Oidc:
             # A new key of the provider, or a made-up one: asked once, whoever sends how many of them.
             self._unknown_at = now
             if self._fetched_at < now:
-                await asyncio.shield(self._start_refresh(now))
+                self._start_refresh(now)
+        if kid not in self._keys and self._refresh is not None:
+            await asyncio.shield(self._refresh)  # it may bring the key; it ends within the timeout
         return self._keys.get(kid)
 
     async def _wait_for_keys(self, now: float) -> None:
@@ -230,7 +235,7 @@ def _read(entry: Mapping[str, Any]) -> _Key | None:
     if entry.get("use", "sig") != "sig" or "d" in entry or entry.get("kty") == "oct":
         return None
     algorithm = entry.get("alg")
-    if algorithm is not None and algorithm not in _FITS:
+    if algorithm not in (None, *_FITS):  # compared, not looked up: it may be a list
         return None
     try:
         public = jwt.PyJWK(dict(entry)).key
