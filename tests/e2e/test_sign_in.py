@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from services.cli.stack.identity import AUDIENCE, people
@@ -43,6 +44,8 @@ def test_a_running_stack_has_an_issuer_and_its_commands_sign_for_it(stack: Stack
     supervisor = stack.up()
     issuer = f"http://{HOST}:{stack.ports['ISSUER_PORT']}"
     assert get(f"{issuer}/.well-known/openid-configuration")["issuer"] == issuer
+    told = psutil.Process(stack.pids()["stack_note"]).environ()
+    assert (told["TELEMED_OIDC_ISSUER"], told["TELEMED_OIDC_AUDIENCE"]) == (issuer, AUDIENCE)
     assert re.search(r"^\W*issuer\b", stack.call("status").stdout, re.MULTILINE)
 
     older = stack.call("token", "--as", "nurse.a")

@@ -132,6 +132,28 @@ async def test_no_algorithm_but_those_on_the_list_and_none_that_does_not_fit_the
     assert await refused(oidc, f"{head}.{payload}.{mac}") == "token-not-verifiable"
 
 
+async def test_the_list_of_algorithms_holds_where_the_key_would_do(issuer: Provider) -> None:
+    """An RSA key that names no algorithm verifies PS256 as well as RS256: the list alone decides."""
+    key = rsa.generate_private_key(65537, 2048)
+    issuer.answer = web.json_response(
+        {"keys": [{**jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "rsa"}]}
+    )
+    claims = {"iss": issuer.url, "aud": "telemed", "sub": "a", "exp": int(time.time()) + 60}
+    token = jwt.encode(claims, key, "PS256", headers={"typ": "at+jwt", "kid": "rsa"})
+    narrow = Oidc(OidcSettings(issuer=issuer.url, algorithms=("RS256",)), production=False)
+    wide = Oidc(OidcSettings(issuer=issuer.url, algorithms=("PS256",)), production=False)
+    try:
+        assert (await wide(token)).subject == "a"
+        assert await refused(narrow, token) == "token-not-verifiable"
+        _, payload, signature = token.split(".")
+        for algorithm in ("none", "HS256"):
+            head = _b64({"alg": algorithm, "typ": "at+jwt", "kid": "rsa"})
+            assert await refused(wide, f"{head}.{payload}.{signature}") == "token-not-verifiable"
+    finally:
+        await narrow.close()
+        await wide.close()
+
+
 async def test_a_token_signed_by_another_key_or_changed_afterwards_is_refused(oidc: Oidc, issuer: Provider) -> None:
     good = issuer.token("nurse.a", Role.NURSE)
     head, payload, signature = good.split(".")
