@@ -24,6 +24,7 @@ BENCHES: dict[str, str] = {
     "relay": "benchmarks.relay",
     "consumer": "benchmarks.consumer",
     "latency": "benchmarks.latency",
+    "command": "benchmarks.command",
     "timers": "benchmarks.timers",
     "footprint": "benchmarks.footprint",
 }

@@ -80,8 +80,8 @@ class Program:
 
 
 @asynccontextmanager
-async def program(arena: Arena, module: str, *arguments: str) -> AsyncIterator[Program]:
-    """Start ``python -m module``; end it afterwards."""
+async def program(arena: Arena, module: str, *arguments: str, **environment: str) -> AsyncIterator[Program]:
+    """Start ``python -m module``; end it afterwards. Keyword arguments are more environment."""
     port = free_ports(1)[0]
     log = arena.folder / f"program-{port}.log"
     with log.open("wb") as output:
@@ -92,7 +92,7 @@ async def program(arena: Arena, module: str, *arguments: str) -> AsyncIterator[P
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
-            env={**os.environ, **arena.environment(), "TELEMED_HTTP_PORT": str(port)},
+            env={**os.environ, **arena.environment(), "TELEMED_HTTP_PORT": str(port), **environment},
         )
     try:
         yield Program(popen, f"http://127.0.0.1:{port}", log)

@@ -126,11 +126,13 @@ async def _write_on_demand() -> None:
 
 
 def _program(role: str) -> None:
-    """``writer`` writes and publishes; ``projection`` and ``reaction`` consume."""
+    """``writer`` writes and publishes; ``command`` takes commands; ``projection`` and ``reaction`` consume."""
     if role == "writer":
         log.configure("ledger")
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_write_on_demand())
+    elif role == "command":
+        main(ledger())
     else:
         main(ledger(_SUBSCRIPTIONS[role]))
 

@@ -19,7 +19,8 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from services.runtime import log
-from services.runtime.audit_seal import DEVELOPMENT, Key
+from services.runtime.audit.seal import DEVELOPMENT, Key
+from services.runtime.audit.sealer import Sealer
 from services.runtime.database import LOST, TRANSIENT, Budget, Database, Unavailable
 from services.runtime.edge.connections import Limits, Runner
 from services.runtime.edge.identity import Oidc
@@ -38,7 +39,6 @@ from services.runtime.messaging.timers import Timers
 from services.runtime.messaging.unit_of_work import UnitOfWork, Wake
 from services.runtime.metrics import Metrics
 from services.runtime.migrations import MigrationError, pending
-from services.runtime.sealer import Sealer
 from services.runtime.service import Service
 from services.runtime.settings import Environment, ServiceSettings, SettingsError, load_service
 from services.runtime.tracing import export_spans

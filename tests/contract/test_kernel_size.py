@@ -10,9 +10,9 @@ from pathlib import Path
 
 RUNTIME = Path(__file__).parents[2] / "services" / "runtime"
 LIMIT = 3000
-# Beside it: the HTTP edge, which messaging must not import; the migration runner, which is a job's; and the declarations of
-# everybody's settings, the edge's included.
-_BESIDE = {"edge", "migrations", "settings.py"}
+# Beside it: the HTTP edge, which messaging must not import; the sealing of audit rows, which only reads what messaging wrote;
+# the migration runner, a job of its own; the declarations of everybody's settings; and the wiring of all these in one process.
+_BESIDE = {"audit", "edge", "migrations", "serve.py", "settings.py"}
 _NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER,
 }  # fmt: skip

@@ -13,7 +13,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.cli.operate.audit import heads_of, public_keys, verify
-from services.runtime.audit_seal import COLUMNS, FIRST, Head, Key, seal
+from services.runtime.audit.seal import COLUMNS, FIRST, Head, Key, seal
 from tests.support.ledger.app import SERVICE
 from tests.support.load import NO_BROKER, Load
 from tests.support.waiting import eventually

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from services.cli.operate import acts
 from services.cli.operate.reports import Rows
 from services.cli.stack.errors import StackError
-from services.runtime.audit_seal import COLUMNS, Finding, Head, Seal, Verifier
+from services.runtime.audit.seal import COLUMNS, Finding, Head, Seal, Verifier
 from services.runtime.database import Connection, Record
 
 __all__ = ["heads_of", "of_patient", "public_keys", "verify"]

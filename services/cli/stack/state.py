@@ -15,7 +15,7 @@ from pathlib import Path
 from services.cli.stack.errors import StackError
 from services.cli.stack.keys import write_private_key
 from services.cli.stack.process import Identity, end_processes
-from services.runtime.audit_seal import DEVELOPMENT
+from services.runtime.audit.seal import DEVELOPMENT
 
 __all__ = ["Home", "PartRecord", "Record"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import asyncpg
 
 from schemas.events.shared import AuditSealed
-from services.runtime.audit_seal import COLUMNS, FIRST, Head, Key, Seal, seal
+from services.runtime.audit.seal import COLUMNS, FIRST, Head, Key, Seal, seal
 from services.runtime.database import LOST, Budget, Connection, Database, Record
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
