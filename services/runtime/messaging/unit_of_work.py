@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-import asyncpg
 from uuid_utils.compat import uuid7
 
 from schemas.envelope import MAX_EVENT_BYTES
@@ -193,11 +192,13 @@ class UnitOfWork:
         try:
             isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if one_snapshot else "read_committed"
             async with self._database.acquire(Budget.HTTP) as connection, connection.transaction(isolation=isolation):
-                if key is not None:
-                    settled = await self._claim(connection, key)
-                    if settled is not None:
-                        return settled
-                context = await read_context(connection)
+                if key is None:
+                    context = await read_context(connection)
+                else:
+                    claimed = await self._claim(connection, key)
+                    if not isinstance(claimed, Context):
+                        return claimed
+                    context = claimed
                 decided = await decide(Reader(connection), context)
                 if isinstance(decided, Rejected):
                     reply: Reply | Rejected = decided
@@ -219,20 +220,26 @@ class UnitOfWork:
         self.wake.after([changes])
         return reply
 
-    async def _claim(self, connection: Connection, key: IdempotencyKey) -> Reply | Rejected | None:
-        """Take the key for this transaction; or say what became of the request that took it before."""
-        await connection.execute("set local lock_timeout = '50ms'")
-        try:
-            mine = await connection.fetchval(
-                """insert into idempotency (issuer, subject, client, route, key, body_hash) values ($1, $2, $3, $4, $5, $6)
-                   on conflict do nothing returning true""",
-                *key,
-            )
-        except asyncpg.LockNotAvailableError:
-            raise _TwinInProgress from None
-        await connection.execute("set local lock_timeout = '2s'")
-        if mine:
-            return None
+    async def _claim(self, connection: Connection, key: IdempotencyKey) -> Context | Reply | Rejected:
+        """Take the key for this transaction, and read the context on the way; or say what became of the request that took it
+        before. A twin that has it at this moment is not waited for: the lock goes with its transaction, however that ends."""
+        row = await connection.fetchrow(
+            """with lock as (select pg_try_advisory_xact_lock(hashtextextended($7, 0)) as free),
+                    mine as (insert into idempotency (issuer, subject, client, route, key, body_hash)
+                             select $1, $2, $3, $4, $5, $6 from lock where free
+                             on conflict do nothing returning true)
+               select free, exists (select 1 from mine) as mine,
+                      runtime.clinic_now() as now, clock_timestamp() as recorded, epoch
+               from kernel, lock""",
+            *key,
+            "\n".join((self._service, *key[:5])),
+        )
+        if row is None:
+            raise LookupError("the kernel row is missing")
+        if not row["free"]:
+            raise _TwinInProgress
+        if row["mine"]:
+            return Context(now=row["now"], recorded=row["recorded"], epoch=row["epoch"])
         stored = await connection.fetchrow(
             """select body_hash, status, reply from idempotency
                where issuer = $1 and subject = $2 and client = $3 and route = $4 and key = $5""",
