@@ -38,7 +38,8 @@ class Trail:
 
         async def all_sealed() -> bool:
             unsealed = await self.world.value(
-                "select count(*) from audit where not id <@ (select range_agg(s) from audit_seal a, unnest(a.ids) s)"
+                """select count(*) from audit
+                   where not id <@ (select coalesce(range_agg(s), '{}') from audit_seal a, unnest(a.ids) s)"""
             )
             newest = await self.world.value("select max(number) from audit_seal")
             known = heads_of(self.heads) if self.heads.exists() else []

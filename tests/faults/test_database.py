@@ -15,7 +15,7 @@ import pytest_asyncio
 from services.cli.stack.postgres import PostgresServer
 from tests.support.ledger.app import SERVICE
 from tests.support.ledger_checks import check_ledger, records_by_event
-from tests.support.load import NO_BROKER, Answer, Load
+from tests.support.load import NO_BROKER, Answer, Load, hold
 from tests.support.proxy import ANSWERS, REQUESTS, Proxy, proxy_to
 from tests.support.servers import LEDGER_PASSWORD, Servers, make_template
 from tests.support.timings import Timings
@@ -148,12 +148,8 @@ async def test_row_40_with_every_connection_in_use_the_next_are_refused_and_noth
     """Row 40: 503 instead of a queue without end; health is true all the while."""
     held = await world.spawn(failpoints="command.before_commit=delay:4")
     async with Load(seed, accounts=30) as load:
-        asking = [asyncio.create_task(load.post(held, account)) for account in load.accounts]
-
-        async def all_held() -> bool:
-            return held.fired().count("command.before_commit") >= 8
-
-        await eventually(all_held, what="eight commands hold the eight connections")
+        asking = await hold(held, load)
+        asking += [asyncio.create_task(load.post(held, account)) for account in load.accounts[8:]]
         assert (await held.get("/readyz"))[0] == 200
         assert (await held.get("/livez"))[0] == 200
         answers: list[Answer] = await asyncio.gather(*asking)

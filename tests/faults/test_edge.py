@@ -16,7 +16,7 @@ import pytest
 from services.runtime.edge.principal import Role
 from tests.support.ledger.http import WEBHOOK_SECRET
 from tests.support.ledger_checks import check_ledger
-from tests.support.load import Asked, Load
+from tests.support.load import Asked, Load, hold
 from tests.support.timings import Timings
 from tests.support.tokens import bearer
 from tests.support.waiting import eventually
@@ -94,12 +94,7 @@ async def test_row_40_every_kind_of_route_is_refused_in_time_while_all_connectio
         ("POST", "/enquiries", b'{"text": "hello"}', {"Idempotency-Key": "q"}),
     ]
     async with Load(seed, accounts=8) as load, aiohttp.ClientSession(ledger.url) as session:
-        holding = [asyncio.create_task(load.post(ledger, account)) for account in load.accounts]
-
-        async def all_held() -> bool:
-            return ledger.fired().count("command.before_commit") >= 8
-
-        await eventually(all_held, what="eight commands hold the eight connections")
+        holding = await hold(ledger, load)
 
         async def ask(method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
             given = {**headers, "Content-Type": "application/json"}

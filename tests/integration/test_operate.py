@@ -527,8 +527,10 @@ async def test_the_audit_is_shown_by_patient_and_verified(operator: Operator, tm
     assert (await world.call(ledger, "/break-glass", wanted, key="glass-0001")).status == 201
 
     async def sealed() -> bool:
-        unsealed = "select count(*) from audit where not id <@ (select range_agg(s) from audit_seal a, unnest(a.ids) s)"
-        return bool(await world.value(unsealed) == 0)
+        unsealed = """select count(*) from audit
+                      where not id <@ (select coalesce(range_agg(s), '{}') from audit_seal a, unnest(a.ids) s)"""
+        heads = tmp_path / "audit" / "ledger.heads"
+        return bool(await world.value(unsealed) == 0) and await asyncio.to_thread(heads.exists)
 
     await eventually(sealed, what="the rows are sealed")
     await ledger.kill()

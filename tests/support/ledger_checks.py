@@ -22,7 +22,7 @@ from tests.support.world import Process, World
 __all__ = ["CONSUMERS", "check_ledger", "check_order_on_topic", "check_secrecy", "records_by_event"]
 
 CONSUMERS = tuple(subscription.consumer for subscription in SERVICE.subscriptions)
-_CONNECTIONS = 8 + 4 + 3 + 2  # the pools and the relay's own, with one more while that is being replaced
+_CONNECTIONS = 8 + 4 + 3 + 2 + 2  # the pools, the relay's and the sealer's own, each with one more while it is being replaced
 
 
 async def check_ledger(

@@ -17,7 +17,7 @@ from tests.support.tokens import bearer
 from tests.support.waiting import eventually
 from tests.support.world import Process
 
-__all__ = ["NO_BROKER", "Answer", "Asked", "Load"]
+__all__ = ["NO_BROKER", "Answer", "Asked", "Load", "hold"]
 
 NO_BROKER = {"TELEMED_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
 """Environment of a process that takes commands only: nothing listens there, so it neither publishes nor consumes."""
@@ -170,3 +170,19 @@ class Load:
     def statuses(self) -> Counter[int]:
         """How often each status came; 0 stands for no answer."""
         return Counter(answer.status for asked in self.asked.values() for answer in asked.answers)
+
+
+async def hold(process: Process, load: Load, *, connections: int = 8) -> list["asyncio.Task[Answer]"]:
+    """Have commands that are delayed at their commit hold so many connections, each one of its own.
+
+    One after the other: those that come together would share a connection.
+    """
+    asking: list[asyncio.Task[Answer]] = []
+    for number, account in enumerate(load.accounts[:connections], start=1):
+        asking.append(asyncio.create_task(load.post(process, account)))
+
+        async def held(number: int = number) -> bool:
+            return process.fired().count("command.before_commit") >= number
+
+        await eventually(held, what=f"{number} connections are held")
+    return asking
