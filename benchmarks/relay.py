@@ -107,7 +107,13 @@ def _section(results: Results, small: int, large: int) -> Section:
             )
         ],
         goals=[
-            Goal("relay >= 1.5x the bare send loop (the worse of both sizes)", f"{worst:.2f}x", worst >= 1.5),
+            Goal(
+                "relay >= 1.5x the bare send loop (the worse of both sizes)",
+                f"{worst:.2f}x",
+                worst >= 1.5,
+                "reading and deleting a row costs PostgreSQL 3 to 6 us on the cores that the relay and the broker share; the "
+                "relay's own processor time is below the loop's",
+            ),
             Goal(
                 f"flat from {small:,} to {large:,}: rows/s >= 0.75x, PostgreSQL end / start <= {FLAT}",
                 f"{size_ratio:.2f}x; {growth[ours]:.2f}",
