@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.values import Moment, zone_of
 from services.therapies.body import Sex, adjusted_weight, bmi_shown, ideal_weight
 from services.therapies.evidence import Evaluation, Outcome, Rejected
-from services.therapies.ketamine.dosing import Basis, Dose, DosePlan, dose_of_the_day
+from services.therapies.ketamine.dosing import Basis, Dose, DosePlan, check_plan, dose_of_the_day
 from services.therapies.ketamine.schedule import (
     MaintenanceCase,
     PlanCase,
@@ -381,3 +381,15 @@ def test_a_plan_is_proposed_only_on_signed_eligibility_in_person_and_consent() -
         assert found.outcome is Outcome.REVIEW, changes
     assert isinstance(plan(plan_case(eligibility=Outcome.INELIGIBLE), RULES), Rejected)
     assert isinstance(plan(plan_case(plan=replace(PLAN, dose=q("1.1 mg/kg"))), RULES), Rejected)
+
+
+def test_what_is_small_is_not_nothing() -> None:
+    """A cap of 1 mg, a minute and 1 mL are odd, and are asked about elsewhere; none of them is "not above zero"."""
+
+    def invalid(plan: DosePlan) -> set[str]:
+        return {problem.field for problem in check_plan(plan, RULES) if problem.code == "invalid"}
+
+    assert invalid(replace(PLAN, cap=q("1 mg"), duration=q("1 min"), duration_override="a short one")) == set()
+    assert invalid(replace(PLAN, cap=q("0 mg"), duration=q("0 min"))) == {"plan.cap", "plan.duration"}
+    found = dose_of_the_day(dose_case(bag=q("1 mL")), RULES)
+    assert not isinstance(found, Rejected) or "bag" not in {one.field for one in found.problems if one.code == "invalid"}
