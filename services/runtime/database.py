@@ -126,6 +126,11 @@ class Database:
         self._pools: dict[Budget, Pool] = {}
 
     @property
+    def acquire_timeout_s(self) -> float:
+        """How long one waits for a connection, then is refused."""
+        return self._settings.acquire_timeout_s
+
+    @property
     def sizes(self) -> Mapping[Budget, int]:
         """Connections per budget; the relay holds one more."""
         settings = self._settings

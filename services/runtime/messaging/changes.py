@@ -94,6 +94,7 @@ class NewEvent:
         partitionkey: the patient's opaque id; the aggregate's where there is no patient.
         data: must be of the type's model.
         time: when it happened; the clinic clock's now when left out.
+        traceparent: of the command behind it; what runs at the time of writing when left out.
     """
 
     source: str
@@ -103,6 +104,7 @@ class NewEvent:
     time: datetime | None = None
     correlationid: str | None = None
     causationid: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import hashlib
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -55,6 +55,7 @@ from services.runtime.messaging.changes import (
 from services.runtime.messaging.ladders import OPERATIONS, PAGE_KIND, Ladder
 from services.runtime.messaging.lanes import lane_of
 from services.runtime.messaging.schedule import LocalRule, due_at
+from services.runtime.messaging.together import Asked, Group, Together, decide_in_turn, settled
 from services.runtime.metrics import Metrics
 from services.runtime.tracing import current_traceparent
 
@@ -149,14 +150,16 @@ class UnitOfWork:
         self.wake = wake
         self.failpoints = failpoints
         self._attempts = attempts
+        self._together = Together(self._alone, self._all, database.sizes[Budget.HTTP], database.acquire_timeout_s)
 
     async def execute(
         self, decide: Decide, *, key: IdempotencyKey | None = None, one_snapshot: bool = False
     ) -> Reply | Rejected:
-        """Run one command in one transaction: read, decide, write.
+        """Run one command: read, decide, write, in one transaction that others may share who come at the same time.
 
         With ``one_snapshot`` everything that ``decide`` reads is of one moment (repeatable read): for a command that checks a
-        version in one statement and reads the row in another, between which somebody else may commit.
+        version in one statement and reads the row in another, between which somebody else may commit. Such a command has its
+        transaction to itself.
 
         ``decide`` may run again after a conflict, so it must not act on the outside.
 
@@ -168,11 +171,22 @@ class UnitOfWork:
             OutcomeUnknown: the connection broke while committing; ask again with the same key.
             EventTooLarge: nothing was written.
         """
+        if one_snapshot:
+            return await self._execute_alone(decide, key, one_snapshot=True)
+        return await self._together.run(decide, key, current_traceparent())
+
+    async def _alone(self, asked: Asked) -> Reply | Rejected:
+        key = IdempotencyKey(*asked.key) if asked.key is not None else None  # type: ignore[arg-type] # as ``execute`` gave it
+        return await self._execute_alone(asked.decide, key, traceparent=asked.traceparent)
+
+    async def _execute_alone(
+        self, decide: Decide, key: IdempotencyKey | None, *, one_snapshot: bool = False, traceparent: str | None = None
+    ) -> Reply | Rejected:
         for attempt in range(1, self._attempts + 1):
             started = time.perf_counter()
             outcome = "error"
             try:
-                reply = await self._execute_once(decide, key, one_snapshot)
+                reply = await self._execute_once(decide, key, one_snapshot, traceparent)
             except CONFLICTS:
                 outcome = "conflict"
                 self._metrics.conflicts.inc()
@@ -186,7 +200,9 @@ class UnitOfWork:
                 self._metrics.command_seconds.labels(outcome).observe(time.perf_counter() - started)
         raise AssertionError("unreachable")
 
-    async def _execute_once(self, decide: Decide, key: IdempotencyKey | None, one_snapshot: bool) -> Reply | Rejected:
+    async def _execute_once(
+        self, decide: Decide, key: IdempotencyKey | None, one_snapshot: bool, traceparent: str | None
+    ) -> Reply | Rejected:
         committing = False
         changes = Changes()
         try:
@@ -206,7 +222,7 @@ class UnitOfWork:
                         await self._settle(connection, key, Reply(decided.status, decided.body) if decided.final else None)
                 else:
                     changes = decided
-                    await self.write(connection, [changes], context)
+                    await self.write(connection, [changes], context, traceparent)
                     reply = changes.reply or Reply(204)
                     if key is not None:
                         await self._settle(connection, key, reply)
@@ -219,6 +235,85 @@ class UnitOfWork:
         await self.failpoints.hit("command.after_commit")
         self.wake.after([changes])
         return reply
+
+    async def _all(self, group: Group) -> Sequence[Reply | Rejected | None]:
+        """Commit a group in one transaction. What may be another one's, by its key, is left out: it is run alone."""
+        started = time.perf_counter()
+        committing = False
+        outcomes: dict[Asked, Reply | Rejected] = {}
+        written: list[Changes] = []
+        try:
+            async with self._database.acquire(Budget.HTTP) as connection, connection.transaction():
+                ours = await self._claim_all(connection, group)
+                context = await read_context(connection)
+
+                async def write(changes: Sequence[Changes]) -> None:
+                    written.extend(changes)
+                    await self.write(connection, changes, context)
+
+                decided = await decide_in_turn(ours, Reader(connection), context, write)
+                for asked, found in zip(ours, decided, strict=True):
+                    outcomes[asked] = found if isinstance(found, Rejected) else found.reply or Reply(204)
+                await self._settle_all(connection, outcomes)
+                await self.failpoints.hit("command.before_commit")
+                committing = True
+        except LOST as error:
+            raise settled((OutcomeUnknown if committing else Unavailable)(type(error).__name__)) from None
+        except CONFLICTS:
+            self._metrics.conflicts.inc()
+            raise
+        await self.failpoints.hit("command.after_commit")
+        self.wake.after(written)
+        took = time.perf_counter() - started
+        for outcome in outcomes.values():
+            self._metrics.command_seconds.labels("rejected" if isinstance(outcome, Rejected) else "done").observe(took)
+        return [outcomes.get(asked) for asked in group]
+
+    async def _claim_all(self, connection: Connection, group: Group) -> list[Asked]:
+        """Take the keys of a group, in the order of the keys. Returns those whose key is new, and those without one."""
+        keyed: dict[tuple[object, ...], Asked] = {}
+        for asked in group:
+            if asked.key is not None:
+                keyed.setdefault(asked.key[:5], asked)
+        if not keyed:
+            return list(group)
+        keys = [keyed[identity].key or () for identity in sorted(keyed, key=repr)]
+        mine = await connection.fetch(
+            """with asked as materialized (
+                   select a.*, pg_try_advisory_xact_lock(hashtextextended(lock, 0)) as free
+                   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[])
+                        a (issuer, subject, client, route, key, body_hash, lock))
+               insert into idempotency (issuer, subject, client, route, key, body_hash)
+               select issuer, subject, client, route, key, body_hash from asked where free
+               on conflict do nothing returning issuer, subject, client, route, key""",
+            *zip(*keys, strict=True),
+            ["\n".join((self._service, *map(str, key[:5]))) for key in keys],
+        )
+        new = {keyed[tuple(row)] for row in mine}
+        return [asked for asked in group if asked.key is None or asked in new]
+
+    async def _settle_all(self, connection: Connection, outcomes: Mapping[Asked, Reply | Rejected]) -> None:
+        kept, dropped = [], []
+        for asked, outcome in outcomes.items():
+            if asked.key is None:
+                continue
+            if isinstance(outcome, Rejected) and not outcome.final:
+                dropped.append(asked.key[:5])
+            else:
+                kept.append((*asked.key[:5], outcome.status, outcome.body))
+        if kept:
+            await connection.execute(
+                """update idempotency i set status = k.status, reply = k.reply
+                   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::bytea[])
+                        k (issuer, subject, client, route, key, status, reply)
+                   where (i.issuer, i.subject, i.client, i.route, i.key) = (k.issuer, k.subject, k.client, k.route, k.key)""",
+                *zip(*kept, strict=True),
+            )
+        if dropped:
+            await connection.executemany(
+                "delete from idempotency where issuer = $1 and subject = $2 and client = $3 and route = $4 and key = $5",
+                dropped,
+            )
 
     async def _claim(self, connection: Connection, key: IdempotencyKey) -> Context | Reply | Rejected:
         """Take the key for this transaction, and read the context on the way; or say what became of the request that took it
@@ -262,8 +357,13 @@ class UnitOfWork:
 
     # --- writing, for one decision or many -------------------------------------------------------------------------
 
-    async def write(self, connection: Connection, decided: Sequence[RowChanges], context: Context) -> None:
+    async def write(
+        self, connection: Connection, decided: Sequence[RowChanges], context: Context, traceparent: str | None = None
+    ) -> None:
         """Write everything that some decisions want, set-wise, inside the caller's transaction.
+
+        Args:
+            traceparent: of events that name none; by default of what runs now.
 
         Raises:
             Conflict: a row or stream is not as it was read; nothing of this transaction may be kept.
@@ -271,7 +371,8 @@ class UnitOfWork:
         """
         await self._write_rows(connection, merge_rows([row for changes in decided for row in changes.rows]))
         full = [changes for changes in decided if isinstance(changes, Changes)]
-        await self._write_events(connection, [event for changes in full for event in changes.events], context)
+        events = [event for changes in full for event in changes.events]
+        await self._write_events(connection, events, context, traceparent or current_traceparent())
         timers = [timer for changes in full for timer in changes.timers]
         for page in [page for changes in full for page in changes.pages]:
             timers += await self._write_page(connection, page, context)
@@ -295,10 +396,11 @@ class UnitOfWork:
             else:
                 await connection.executemany(query, batch)
 
-    async def _write_events(self, connection: Connection, events: Sequence[NewEvent], context: Context) -> None:
+    async def _write_events(
+        self, connection: Connection, events: Sequence[NewEvent], context: Context, traceparent: str | None
+    ) -> None:
         if not events:
             return
-        traceparent = current_traceparent()
         sources = sorted({event.source for event in events})
         known = await connection.fetch(
             "select source, sequence, last_event_id from stream where source = any($1) order by source for update", sources
@@ -310,7 +412,7 @@ class UnitOfWork:
             # Ids increase along a source: that is how a consumer tells an old duplicate from a forked history.
             event_id = UUID(int=max(uuid7().int, last_id.int + 1))
             last[event.source] = (sequence + 1, event_id)
-            rows.append(self._outbox_row(event, event_id, sequence + 1, context, traceparent))
+            rows.append(self._outbox_row(event, event_id, sequence + 1, context, event.traceparent or traceparent))
         columns = list(zip(*rows, strict=True))
         positions = [(source, *last[source]) for source in sources]
         expected = {row["source"]: row["sequence"] for row in known}
