@@ -31,6 +31,7 @@ else:
 __all__ = [
     "CONFLICTS",
     "LOST",
+    "OF_A_STATEMENT",
     "TRANSIENT",
     "Budget",
     "Conflict",
@@ -72,6 +73,9 @@ LOST: tuple[type[Exception], ...] = (
     asyncpg.DiskFullError,
 )
 """Errors after which the database, or our way to it, is gone for now."""
+
+OF_A_STATEMENT: tuple[type[Exception], ...] = (TimeoutError, asyncpg.QueryCanceledError)
+"""Those of them that one slow statement may be guilty of, and not the database."""
 
 CONFLICTS: tuple[type[Exception], ...] = (
     Conflict,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.runtime.database import Unavailable
+from services.runtime.database import Conflict, Unavailable
 from services.runtime.messaging.changes import Append, Changes, Context, NewEvent, Put, Rejected, Reply, Row
 from services.runtime.messaging.together import Asked, Group, Together, decide_in_turn, settled
 from tests.support.waiting import eventually
@@ -196,17 +196,49 @@ async def test_commands_on_different_rows_are_written_together() -> None:
 
 
 async def test_a_command_on_a_row_of_an_earlier_one_sees_what_that_has_written() -> None:
+    """Each of the two could have the money; there is enough for one."""
     accounts = Accounts()
-    group = [
-        accounts.post("a", 5),
-        accounts.post("b", 1),
-        accounts.post("a", -3),
-        accounts.post("a", -3),
-        accounts.post("c", 1),
-    ]
+    accounts.balance["a"] = 4
+    group = [accounts.post("a", -3), accounts.post("b", 1), accounts.post("a", -3), accounts.post("c", 1)]
     decided = await decide_in_turn(group, ANY, ANY, accounts.write)
-    assert accounts.balance == {"a": 2, "b": 1, "c": 1}
-    assert [type(one).__name__ for one in decided] == ["Changes", "Changes", "Changes", "Rejected", "Changes"]
+    assert accounts.balance == {"a": 1, "b": 1, "c": 1}
+    assert [type(one).__name__ for one in decided] == ["Changes", "Changes", "Rejected", "Changes"]
+    assert accounts.writes == [3]
+
+
+async def test_commands_on_one_row_have_one_turn_each_and_the_others_wait_for_none_of_them() -> None:
+    accounts = Accounts()
+    group = [accounts.post("a", 1), accounts.post("a", 1), accounts.post("b", 1), accounts.post("a", 1), accounts.post("b", 1)]
+    await decide_in_turn(group, ANY, ANY, accounts.write)
+    assert accounts.balance == {"a": 3, "b": 2}
+    assert accounts.writes == [2, 2, 1], "every row that is wanted is locked by the first write"
+
+
+async def test_a_refusal_stands_whatever_comes_with_it() -> None:
+    accounts = Accounts()
+    decided = await decide_in_turn([accounts.post("a", 5), accounts.post("a", -3)], ANY, ANY, accounts.write)
+    assert [type(one).__name__ for one in decided] == ["Changes", "Rejected"]
+    assert accounts.balance == {"a": 5}
+
+
+async def test_who_changes_its_mind_to_a_row_of_another_ends_the_group() -> None:
+    """Its turn is with others who want that row too; each is then run alone."""
+    accounts = Accounts()
+    asked: list[str] = []
+
+    async def fickle(_: object, __: object) -> Changes:
+        asked.append("b" if asked else "a")
+        return Changes(rows=[Put("t", {"id": asked[-1]}, {"v": 1})])
+
+    def put(name: str) -> Asked:
+        async def decide(_: object, __: object) -> Changes:
+            return Changes(rows=[Put("t", {"id": name}, {"v": 1})])
+
+        return Asked(decide, None, None, asyncio.get_running_loop().create_future())
+
+    late = Asked(fickle, None, None, asyncio.get_running_loop().create_future())
+    with pytest.raises(Conflict):
+        await decide_in_turn([put("a"), put("b"), late, put("b")], ANY, ANY, accounts.write)
 
 
 async def test_each_event_keeps_the_trace_of_its_own_command() -> None:

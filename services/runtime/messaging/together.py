@@ -2,16 +2,17 @@
 
 Nothing is waited for to make a group: whoever finds nobody at work commits at once, and those who come meanwhile are the next
 group. A command that wants rows which an earlier one of its group changes is decided after those are written. What fails for
-one of many is run again as singles, so that only the guilty one fails. A group that is stuck, on a lock or on a slow decision,
-holds nobody up for longer than a moment: then another one sets out beside it.
+one of many is run again as singles, side by side, so that only the guilty one fails and nobody waits for it. A group that is
+stuck on a slow decision holds nobody up for longer than a moment: then another one sets out beside it.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+import contextvars
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
-from services.runtime.database import Reader, Unavailable
+from services.runtime.database import Conflict, Reader, Unavailable
 from services.runtime.messaging.changes import Append, Changes, Context, Rejected, Reply, RowChange
 
 __all__ = ["Asked", "Group", "Together", "decide_in_turn", "settled"]
@@ -84,7 +85,11 @@ class Together:
 
     def _set_out(self) -> None:
         self._working += 1
-        task = asyncio.create_task(self._work())
+        self._start(self._work())
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        # In a context of nobody's: it works for many, and what it writes must not bear the trace of whoever woke it.
+        task = asyncio.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -109,25 +114,29 @@ class Together:
             self._working -= 1
 
     async def _commit(self, group: Group) -> None:
+        if len(group) == 1:
+            await self._single(group[0])
+            return
         outcomes: Sequence[Reply | Rejected | None] = [None] * len(group)
-        if len(group) > 1:
-            try:
-                outcomes = await self.all(group)
-            except _Settled as settled:
-                for asked in group:
-                    _fail(asked, settled.error)
-                return
-            except Exception:  # noqa: BLE001 - nothing is written: whose fault it is shows when each is run alone
-                outcomes = [None] * len(group)
+        try:
+            outcomes = await self.all(group)
+        except _Settled as settled:
+            for asked in group:
+                _fail(asked, settled.error)
+            return
+        except Exception:  # noqa: BLE001, S110 - nothing is written: whose fault it is shows when each is run alone
+            pass
         for asked, outcome in zip(group, outcomes, strict=True):
             if outcome is not None:
                 _answer(asked, outcome)
-        for asked, outcome in zip(group, outcomes, strict=True):
-            if outcome is None:
-                try:
-                    _answer(asked, await self.alone(asked))
-                except Exception as error:  # noqa: BLE001 - it is the caller's
-                    _fail(asked, error)
+            else:
+                self._start(self._single(asked))
+
+    async def _single(self, asked: Asked) -> None:
+        try:
+            _answer(asked, await self.alone(asked))
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            _fail(asked, error)
 
     def _next(self) -> list[Asked]:
         group: list[Asked] = []
@@ -166,27 +175,43 @@ async def decide_in_turn(
 ) -> list[Changes | Rejected]:
     """Decide each command of a group, and write what they want.
 
-    Commands that touch different rows are written together. One that wants a row which an earlier one has changed is decided
-    again when that is written, and so sees it; so is one that is refused, for what refuses it may be just about to change.
+    Commands that want different rows are written together, as one turn. One that wants a row of an earlier one has a later
+    turn: it is decided again when that is written, and so sees it. The first turn holds every row that the group wants, and is
+    written in the order of the keys: so groups beside each other wait for one another, and not in a circle. A refusal stands:
+    whoever was refused asked no later than those whose changes it has not seen.
+
+    Raises:
+        Conflict: a command wants other rows in its turn than before, and they are another one's.
     """
-    decided: list[Changes | Rejected] = []
-    unwritten: list[Changes] = []
-    touched: set[tuple[object, ...]] = set()
+    decided: dict[Asked, Changes | Rejected] = {}
+    turns: dict[int, list[Asked]] = defaultdict(list)
+    last: dict[tuple[object, ...], int] = {}
     for asked in group:
-        found = await asked.decide(read, context)
-        if unwritten and (isinstance(found, Rejected) or not touched.isdisjoint(_touches(found.rows))):
-            await write(unwritten)
-            unwritten, touched = [], set()
-            found = await asked.decide(read, context)
+        found = decided[asked] = await _decide(asked, read, context)
         if isinstance(found, Changes):
-            events = [replace(event, traceparent=event.traceparent or asked.traceparent) for event in found.events]
-            found = replace(found, events=events)
-            unwritten.append(found)
-            touched.update(_touches(found.rows))
-        decided.append(found)
-    await write(unwritten)
-    return decided
+            rows = _touches(found.rows)
+            turn = max((last[row] + 1 for row in rows if row in last), default=0)
+            last.update(dict.fromkeys(rows, turn))
+            turns[turn].append(asked)
+    for turn, those in sorted(turns.items()):
+        if turn:
+            for asked in those:
+                decided[asked] = await _decide(asked, read, context)
+        wanted = [found for asked in those if isinstance(found := decided[asked], Changes)]
+        touched = [_touches(changes.rows) for changes in wanted]
+        if len(set().union(*touched)) < sum(map(len, touched)):
+            raise Conflict
+        if wanted:
+            await write(wanted)
+    return list(decided.values())
 
 
-def _touches(rows: Sequence[RowChange]) -> list[tuple[object, ...]]:
-    return [(row.table, *sorted(row.key.items())) for row in rows if not isinstance(row, Append)]
+async def _decide(asked: Asked, read: Reader, context: Context) -> Changes | Rejected:
+    found = await asked.decide(read, context)
+    if isinstance(found, Rejected):
+        return found
+    return replace(found, events=[replace(event, traceparent=event.traceparent or asked.traceparent) for event in found.events])
+
+
+def _touches(rows: Sequence[RowChange]) -> set[tuple[object, ...]]:
+    return {(row.table, *sorted(row.key.items())) for row in rows if not isinstance(row, Append)}

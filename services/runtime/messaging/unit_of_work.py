@@ -24,6 +24,7 @@ from schemas.registry import Registry
 from services.runtime.database import (
     CONFLICTS,
     LOST,
+    OF_A_STATEMENT,
     Budget,
     Conflict,
     Connection,
@@ -244,6 +245,8 @@ class UnitOfWork:
         written: list[Changes] = []
         try:
             async with self._database.acquire(Budget.HTTP) as connection, connection.transaction():
+                # Many wait for the one that wants a row which somebody holds: it may wait longer when it is alone.
+                await connection.execute("set local lock_timeout = '100ms'")
                 ours = await self._claim_all(connection, group)
                 context = await read_context(connection)
 
@@ -258,6 +261,8 @@ class UnitOfWork:
                 await self.failpoints.hit("command.before_commit")
                 committing = True
         except LOST as error:
+            if not committing and isinstance(error, OF_A_STATEMENT):
+                raise
             raise settled((OutcomeUnknown if committing else Unavailable)(type(error).__name__)) from None
         except CONFLICTS:
             self._metrics.conflicts.inc()
