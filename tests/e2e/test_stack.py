@@ -433,12 +433,14 @@ def test_servers_of_others_are_used_instead(stack: Stack, tmp_path: Path) -> Non
             "TELEMED_DATABASE_PASSWORD_FILE": str(tmp_path / "theirs" / "postgres.password"),
             "TELEMED_KAFKA_BOOTSTRAP": kafka.bootstrap,
             "TELEMED_SMTP_URL": f"smtp://{HOST}:1",
+            "TELEMED_OIDC_ISSUER": "https://sign-in.clinic.example",
         }
         up = stack.up()
         assert set(stack.pids()) == {"stack_note"}
         assert get(stack.service + "/notes", "theirs")["role"] == SERVICE.role
         told = get(stack.service + "/environment")
         assert told["smtp"] == f"smtp://{HOST}:1"
+        assert told["issuer"] == "https://sign-in.clinic.example"
         everything = stack.processes()
         up.send_signal(signal.SIGTERM)
         assert up.wait(60) == 0

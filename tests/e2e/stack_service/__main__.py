@@ -5,7 +5,7 @@ import os
 import asyncpg
 from aiohttp import web
 
-from services.runtime.settings import DatabaseSettings, HttpSettings, SmtpSettings, load
+from services.runtime.settings import DatabaseSettings, HttpSettings, OidcSettings, SmtpSettings, load
 
 
 async def ready(_: web.Request) -> web.Response:
@@ -28,7 +28,8 @@ async def notes(request: web.Request) -> web.Response:
 
 async def environment(_: web.Request) -> web.Response:
     names = sorted(name for name in os.environ if name.startswith("TELEMED_"))
-    return web.json_response({"names": names, "pid": os.getpid(), "smtp": load(SmtpSettings).url})
+    told = {"smtp": load(SmtpSettings).url, "issuer": load(OidcSettings).issuer}
+    return web.json_response({"names": names, "pid": os.getpid(), **told})
 
 
 def main() -> None:
