@@ -272,9 +272,9 @@ def _section(results: Results) -> Section:
         tables=[Table(["connections", "contender", "answers/s", "p50 ms", "p99 ms", "x FastAPI"], rows)],
         goals=[
             Goal(">= 4x FastAPI + SQLAlchemy at 64 connections, plain path", f"{faster:.1f}x", faster >= _PLAIN),
-            Goal(">= 8x, coalesced", f"{faster:.1f}x", faster >= _COALESCED),
-            Goal("p99 <= 1/5 of it", f"1/{1 / tail:.1f}" if tail else "-", tail <= 1 / 5),
-            Goal("audited reads >= 3,000/s in one process", f"{read:,.0f}/s", read >= _READS),
+            Goal(">= 8x, coalesced", f"{faster:.1f}x", faster >= _COALESCED, _PROCESSOR),
+            Goal("p99 <= 1/5 of it", f"1/{1 / tail:.1f}" if tail else "-", tail <= 1 / 5, _TURNS),
+            Goal("audited reads >= 3,000/s in one process", f"{read:,.0f}/s", read >= _READS, _SHARED),
         ],
         void=results.void,
     )
@@ -282,3 +282,9 @@ def _section(results: Results) -> Section:
 
 _SHOWN = (("per s", 0), ("p50 ms", 1), ("p99 ms", 1))
 _PLAIN, _COALESCED, _READS = 4, 8, 3000
+_PROCESSOR = (
+    "PostgreSQL is not the limit (pgbench does over ten times as much): coalescing saves its share, and what is left is the"
+    " Python of each command (token, validation, decision, arguments of five rows) on one core"
+)
+_TURNS = "commands on the account that another one is writing wait for their turn behind its whole group"
+_SHARED = "client, server and PostgreSQL share two cores: each answer costs the Python of both ends and a committed row"
