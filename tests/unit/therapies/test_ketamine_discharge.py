@@ -315,9 +315,12 @@ def test_baseline_and_sets_do_not_mix() -> None:
 
 
 def test_the_evidence_shows_the_last_two_sets_and_what_fails_in_each() -> None:
-    sets = (vitals(at("11:55")), vitals(at("12:10"), sbp=150), vitals(at("12:25")))
+    sets = (vitals(at("11:55")), vitals(at("12:10"), sbp=150), vitals(at("12:25"), resp_rate=None))
     found = discharge(discharge_case(sets=sets), RULES)
     shown = {one.name: str(one.value) for one in found.inputs if one.name.startswith("set ")}
     assert list(shown) == ["set 17:10", "set 17:25"], "the last two, by UTC"
+    assert shown["set 17:10"].startswith("150 ")
     assert shown["set 17:10"].endswith("fails: sbp")
+    assert "RR unknown" in shown["set 17:25"]
+    assert "unknown" not in shown["set 17:10"]
     assert shown["set 17:25"].endswith("fails: nothing")
