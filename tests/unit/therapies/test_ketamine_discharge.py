@@ -324,3 +324,23 @@ def test_the_evidence_shows_the_last_two_sets_and_what_fails_in_each() -> None:
     assert "RR unknown" in shown["set 17:25"]
     assert "unknown" not in shown["set 17:10"]
     assert shown["set 17:25"].endswith("fails: nothing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fails"),
+    [
+        ({"sbp": 90, "dbp": 90}, "implausible pressure"),
+        ({"sbp": 91, "dbp": 90}, "nothing"),
+        ({"sbp": None}, "nothing"),
+        ({"dbp": None}, "nothing"),
+        ({"on_oxygen": True}, "on oxygen"),
+        ({"on_oxygen": False}, "nothing"),
+        ({"moaa_s": 4}, "moaa_s"),
+        ({"moaa_s": 5}, "nothing"),
+        ({"moaa_s": None}, "nothing"),
+    ],
+)
+def test_what_fails_in_a_set_is_named(changes: dict[str, Any], fails: str) -> None:
+    found = discharge(discharge_case(sets=(vitals(at("12:10")), vitals(at("12:25"), **changes))), RULES)
+    shown = {one.name: str(one.value) for one in found.inputs}
+    assert shown["set 17:25"].endswith(f"fails: {fails}")
