@@ -283,8 +283,8 @@ def _section(results: Results) -> Section:
 _SHOWN = (("per s", 0), ("p50 ms", 1), ("p99 ms", 1))
 _PLAIN, _COALESCED, _READS = 4, 8, 3000
 _PROCESSOR = (
-    "PostgreSQL is not the limit (pgbench does over ten times as much): coalescing saves its share, and what is left is the"
+    "likely, not profiled: PostgreSQL is not the limit (pgbench does over ten times as much): coalescing saves its share, and what is left is the"
     " Python of each command (token, validation, decision, arguments of five rows) on one core"
 )
-_TURNS = "commands on the account that another one is writing wait for their turn behind its whole group"
-_SHARED = "client, server and PostgreSQL share two cores: each answer costs the Python of both ends and a committed row"
+_TURNS = "likely, not profiled: commands on the account that another one is writing wait for their turn behind its whole group"
+_SHARED = "likely, not profiled: client, server and PostgreSQL share two cores: each answer costs the Python of both ends and a committed row"
