@@ -87,10 +87,7 @@ async def test_row_6_relays_killed_at_random_moments_keep_the_order(
             relays.append(await world.spawn(wait=False, **small))
         await load.stop()
         await writer.kill()
-        # One row at a time would take minutes for what the many deaths have left: the heir takes whole batches.
-        for relay in relays:
-            await relay.kill()
-        await world.spawn()
+        await asyncio.gather(*(relay.ready() for relay in relays))
         await check_ledger(world, load)
 
 
