@@ -1,9 +1,8 @@
 """Change one thing in the safety rules at a time: the unit tests must go red. ``python -m tests.mutants_therapies``
 prints survivors.
 
-Mutations: a comparison swapped, ``and``/``or`` swapped, ``not`` dropped, a condition forced, 0/1/2 off by one,
-    ``+``/``-`` swapped,
-``min``/``max`` and ``any``/``all`` swapped. Each mutant runs in its own process on a copy of the tree, only the tests
+Mutations: a comparison swapped, ``and``/``or`` swapped, ``not`` dropped, a condition forced, 0/1/2 off by one, ``+``/``-``
+swapped, ``min``/``max`` and ``any``/``all`` swapped. Each mutant runs in its own process on a copy of the tree, only the tests
 of its module, and stops at the first failure. A survivor is either listed in ``EQUIVALENT`` with the reason why no
 outcome changes, or a gap in the tests.
 """
@@ -17,20 +16,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[1]
 RULES = Path("services/therapies")
 TESTS = Path("tests/unit/therapies")
 DOCUMENT = ROOT / "docs" / "mutants_therapies.md"
+OUTCOMES = ("killed", "equivalent", "survived", "not run")
 _HEAD = f"""# What the tests of the clinical rules notice
 
 Written by `python -m tests.mutants_therapies --write` on {date.today().isoformat()}. One thing of the safety rules is changed
-at a time; the tests of its module must go red. Counts add up from line to line; `equivalent` are changes that no outcome can
-show, each with its reason in `tests/mutants_therapies.py`; `not run` did not fit into the given time.
+at a time; the tests of its module must go red. `equivalent` are changes that no outcome can show, each with its reason in
+`tests/mutants_therapies.py`; `not run` did not fit into the given time.
 
 | module | mutants | killed | equivalent | survived | not run |
 |---|---|---|---|---|---|
@@ -60,7 +64,7 @@ EQUIVALENT: dict[str, str] = {
     ),
     "now <= state.clock  ->  now < state.clock": "no time passes, so nothing is silent for longer",
     "index < len(log)  ->  index <= len(log)": "a late entry always sorts before the last one",
-    "state.clock > work.clock  ->  state.clock >= work.clock": "no time passes, so nothing is silent for longer",
+    "current < r.at  ->  current <= r.at": "the sample behind it is of the same instant: the one with which the run began",
     "r.at > newest  ->  r.at >= newest": "the newest instant is set to what it is",
 }
 """Changes that no outcome can show, with the reason."""
@@ -139,69 +143,94 @@ def _twin(tree: ast.AST, copy: ast.AST, node: ast.AST) -> ast.AST:
     return next(b for a, b in zip(ast.walk(tree), ast.walk(copy), strict=True) if a is node)
 
 
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one module, ready to be written in its place."""
+
+    module: str
+    line: int
+    change: str
+    source: str
+
+
 def main() -> int:
     """Run the mutants; exit 1 when one survives that is not explained."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30, help="stop after this long; the rest is reported as not run")
     parser.add_argument("--sample", type=int, default=0, help="at most this many mutants a module, chosen by a fixed seed")
     parser.add_argument("--module", default="", help="only this module")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="mutants tried at once, each in its own tree")
     parser.add_argument("--write", action="store_true", help="write the result to docs/mutants_therapies.md")
     options = parser.parse_args()
     end = time.monotonic() + options.minutes * 60
-    killed = skipped = equivalent = 0
-    survivors: list[str] = []
-    table: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        for part in ("services", "schemas", "tests", "examples"):
-            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", tree)
-        for module, (functions, tests) in TARGETS.items():
-            if options.module and module != options.module:
-                continue
-            path = tree / RULES / module
-            original = path.read_text()
-            found = list(mutants(path, functions))
-            if options.sample and len(found) > options.sample:
-                found = random.Random(1).sample(found, options.sample)
-            for line, change, source in found:
-                if time.monotonic() > end:
-                    skipped += 1
-                    continue
-                path.write_text(source)
-                if change in EQUIVALENT:
-                    equivalent += 1
-                elif _green(tree, tests):
-                    survivors.append(f"{module}:{line}: {change}")
-                    print(f"survived  {survivors[-1]}", flush=True)
-                else:
-                    killed += 1
-            path.write_text(original)
-            table.append(f"| `{module}` | {len(found)} | {killed} | {equivalent} | {len(survivors)} | {skipped} |")
-            print(
-                f"{module}: {len(found)} mutants; so far {killed} killed, {len(survivors)} survived, {skipped} not run",
-                flush=True,
-            )
+    todo = [mutant for module in TARGETS if options.module in {"", module} for mutant in _chosen(module, options.sample)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.workers) as pool:
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for worker in range(options.workers):
+            trees.put(_tree(Path(folder) / str(worker), {test for mutant in todo for test in TARGETS[mutant.module][1]}))
+        outcomes = list(pool.map(lambda mutant: _outcome(mutant, trees, end), todo))
+    counts = Counter((mutant.module, outcome) for mutant, outcome in zip(todo, outcomes, strict=True))
+    survivors = [m for m, outcome in zip(todo, outcomes, strict=True) if outcome == "survived"]
+    table = [
+        f"| `{module}` | {sum(row)} | " + " | ".join(map(str, row)) + " |"
+        for module in dict.fromkeys(mutant.module for mutant in todo)
+        for row in [[counts[module, outcome] for outcome in OUTCOMES]]
+    ]
+    print(*table, sep="\n")
     if options.write:
         DOCUMENT.write_text(_HEAD + "\n".join(table) + "\n" + _survived(survivors), encoding="utf-8")
     return 1 if survivors else 0
 
 
-def _survived(survivors: list[str]) -> str:
+def _chosen(module: str, sample: int) -> list[Mutant]:
+    found = [Mutant(module, *one) for one in mutants(ROOT / RULES / module, TARGETS[module][0])]
+    return random.Random(1).sample(found, sample) if 0 < sample < len(found) else found
+
+
+def _tree(tree: Path, tests: set[str]) -> Path:
+    """A copy of what the tests need, on which they are green; that run also leaves the bytecode of all that is not changed."""
+    for part in ("services", "schemas", "tests", "examples"):
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    if not _green(tree, tuple(sorted(tests)), keep_bytecode=True):
+        sys.exit("the tests are red without any change: nothing would be shown")
+    return tree
+
+
+def _outcome(mutant: Mutant, trees: "SimpleQueue[Path]", end: float) -> str:
+    if mutant.change in EQUIVALENT:
+        return "equivalent"
+    if time.monotonic() > end:
+        return "not run"
+    tree = trees.get()
+    try:
+        path = tree / RULES / mutant.module
+        original = path.read_text()
+        path.write_text(mutant.source)
+        outcome = "survived" if _green(tree, TARGETS[mutant.module][1]) else "killed"
+        path.write_text(original)
+    finally:
+        trees.put(tree)
+    print(f"{outcome:9} {mutant.module}:{mutant.line}: {mutant.change}", flush=True)
+    return outcome
+
+
+def _survived(survivors: list[Mutant]) -> str:
     if not survivors:
         return "\nNone survived.\n"
     return "\nSurvivors, each a gap in the tests or a change that nothing can show:\n\n" + "".join(
-        f"- `{one}`\n" for one in survivors
+        f"- `{one.module}:{one.line}: {one.change}`\n" for one in survivors
     )
 
 
-def _green(tree: Path, tests: tuple[str, ...]) -> bool:
+def _green(tree: Path, tests: tuple[str, ...], *, keep_bytecode: bool = False) -> bool:
     command = [
         sys.executable,
         "-m",
         "pytest",
         "-x",
         "-q",
+        "--noconftest",  # it is about servers
         "-p",
         "no:cacheprovider",
         "-p",
@@ -209,7 +238,8 @@ def _green(tree: Path, tests: tuple[str, ...]) -> bool:
         "--timeout=60",
     ]
     command += [str(TESTS / test) for test in tests]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    # A change may come within the second and with the size of the one before: its bytecode must not be kept.
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "" if keep_bytecode else "1"}
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=600, check=False)
     except subprocess.TimeoutExpired:  # it goes on for ever: noticed

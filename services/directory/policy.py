@@ -14,21 +14,21 @@ __all__ = ["own_or_care_team", "own_record", "treats"]
 _CLINIC_WIDE = frozenset({Role.FRONT_DESK, Role.AUDITOR})
 
 
-async def own_record(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> bool:
+async def own_record(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> str:
     """The patient themself, by the account that is theirs. ``record`` names a ``patient``."""
     known = await _patient(read, record)
-    return known is not None and Role.PATIENT in who.roles and str(known.account) == who.person
+    return "own-record" if known is not None and Role.PATIENT in who.roles and str(known.account) == who.person else ""
 
 
-async def treats(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> bool:
+async def treats(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> str:
     """Staff on the patient's care team; front desk and auditors see every patient whom their roles let them see."""
     if who.roles & _CLINIC_WIDE:
-        return True
+        return "clinic-wide"
     known = await _patient(read, record)
-    return known is not None and bool(who.roles - {Role.PATIENT}) and known.treated_by(who.person)
+    return "care-team" if known is not None and who.roles - {Role.PATIENT} and known.treated_by(who.person) else ""
 
 
-async def own_or_care_team(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> bool:
+async def own_or_care_team(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
     """One of the two."""
     return await own_record(read, who, record, context) or await treats(read, who, record, context)
 

@@ -1,4 +1,5 @@
-"""Traces: one span for a request, a batch of the relay, a batch of a consumer; each linked to what caused it.
+"""Traces: one span for a request, a batch of the relay, of a consumer, of due timers; each linked to what caused it, where
+something did.
 
 Only OpenTelemetry's API is imported. Its SDK is the extra ``tracing``, switched on by the standard variable
 ``OTEL_TRACES_EXPORTER`` and set up by the other standard ones; without it a span costs next to nothing, but a request still
@@ -19,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from services.runtime.log import get_logger
 
-__all__ = ["ATTRIBUTES", "answered", "current_traceparent", "export_spans", "processing", "publishing", "serving"]
+__all__ = ["ATTRIBUTES", "answered", "current_traceparent", "export_spans", "processing", "publishing", "serving", "timing"]
 
 ATTRIBUTES: Final = frozenset({
     "http.request.method", "http.route", "http.response.status_code", "messaging.system", "messaging.operation.name",
@@ -110,6 +111,16 @@ def processing(consumer: str, records: Iterable[Headers]) -> Iterator[None]:
     traceparents = [head.get("traceparent", b"").decode("ascii", "replace") for head in heads if "ce_id" in head]
     about = {"messaging.operation.name": "process", "messaging.consumer.group.name": consumer}
     with _batch(f"process {consumer}", SpanKind.CONSUMER, about, traceparents):
+        yield
+
+
+@contextmanager
+def timing() -> Iterator[None]:
+    """Timers that came due; what they commit belongs to this trace. Nothing but the clock caused it, so nothing is linked."""
+    if not _exporting():
+        yield
+        return
+    with _current(_tracer.start_span("carry out timers", context.Context(), SpanKind.INTERNAL)):
         yield
 
 

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
+import aiohttp
 import psutil
 import pytest
 
@@ -17,6 +19,7 @@ from services.runtime.edge.identity import Oidc
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.settings import OidcSettings
 from tests.e2e.test_stack import Stack, get, one_line
+from tests.support.sign_in import Browser, pair
 
 
 @pytest.fixture
@@ -40,11 +43,23 @@ def _believed(issuer: str, *tokens: str) -> list[Principal]:
     return asyncio.run(ask())
 
 
+async def _signed_in(issuer: str, board: str, login: str) -> str:
+    async with aiohttp.ClientSession() as session:
+        browser = Browser(issuer, board, session)
+        verifier, challenge = pair()
+        status, location = await browser.sign_in(login, challenge)
+        assert status == 303
+        status, body = await browser.exchange(parse_qs(urlsplit(location).query)["code"][0], verifier)
+        assert status == 200
+        return body["access_token"]
+
+
 def test_a_running_stack_has_an_issuer_and_its_commands_sign_for_it(stack: Stack) -> None:
+    stack.environment["STACK_NOTE_NAME"] = "staff_dashboard"
     supervisor = stack.up()
     issuer = f"http://{HOST}:{stack.ports['ISSUER_PORT']}"
     assert get(f"{issuer}/.well-known/openid-configuration")["issuer"] == issuer
-    told = psutil.Process(stack.pids()["stack_note"]).environ()
+    told = psutil.Process(stack.pids()["staff_dashboard"]).environ()
     assert (told["TELEMED_OIDC_ISSUER"], told["TELEMED_OIDC_AUDIENCE"]) == (issuer, AUDIENCE)
     assert re.search(r"^\W*issuer\b", stack.call("status").stdout, re.MULTILINE)
 
@@ -54,6 +69,11 @@ def test_a_running_stack_has_an_issuer_and_its_commands_sign_for_it(stack: Stack
     nurse, admin = _believed(issuer, older.stdout.strip(), newer.stdout.strip())
     assert (nurse.person, nurse.roles) == (people()["nurse.a"].person, frozenset({Role.NURSE}))
     assert (admin.person, admin.roles) == (people()["admin.a"].person, frozenset({Role.ADMIN}))
+    seen = asyncio.run(_signed_in(issuer, f"{stack.service}/board", "prescriber.a"))
+    (prescriber,) = _believed(issuer, seen)
+    assert (prescriber.subject, prescriber.client) == ("prescriber.a", "board"), (
+        "code flow with PKCE, as the board's page does it"
+    )
     assert "nobody is called" in one_line(stack.call("token", "--as", "nobody"))
     assert "production" in one_line(stack.call("token", "--as", "nurse.a", TELEMED_ENV="production"))
 

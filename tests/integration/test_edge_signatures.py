@@ -86,17 +86,20 @@ async def test_broken_glass_opens_one_record_briefly_and_calls_somebody(world: W
         assert status == 422
     assert await world.value("select count(*) from broken_glass") == 0
 
-    assert (await call(ledger, "POST", "/break-glass", wanted, **nurse, Idempotency_Key="key-0003"))[0] == 201
+    status, granted = await call(ledger, "POST", "/break-glass", wanted, **nurse, Idempotency_Key="key-0003")
+    assert status == 201
     assert await chart(PATIENT, nurse) == 200
     assert await chart(OTHER, nurse) == 404, "another patient's record stays shut"
     assert await chart(PATIENT, bearer("nurse.b")) == 404, "and for anybody else"
     assert await chart(PATIENT, bearer("nurse.a", Role.AUDITOR)) == 403, "a grant never widens a role"
 
-    rows = await world.rows("select action from audit where actor = 'nurse.a' order by id")
+    rows = await world.rows("select action, policy from audit where actor = 'nurse.a' order by id")
     actions = [row["action"] for row in rows]
     assert actions.count("glass.break") == 1
     assert actions.count("chart.read") == 1
     assert actions.count("chart.read:refused") == 3
+    (opened,) = [row["policy"] for row in rows if row["action"] == "chart.read"]
+    assert opened == f"Bearer: nurse; broken-glass {granted['grant']}", "who reads the audit sees that the glass was broken"
 
     async def paged() -> list[str]:
         page = await world.value("select id from page where code = 'edge.glass-broken'")

@@ -537,7 +537,7 @@ async def test_the_audit_is_shown_by_patient_and_verified(operator: Operator, tm
     why = ("--by", "ada", "--reason", "complaint 12")
     shown = (await operator.run("audit", "show", "--patient", patient, *why, "--json")).rows
     assert [(row["actor"], row["action"]) for row in shown] == [("nurse.a", "glass.break"), ("ada", "audit.show")]
-    assert shown[0]["policy"] == "Bearer: nurse"
+    assert shown[0]["policy"] == "Bearer: nurse; role"
     assert shown[0]["origin"] == "127.0.0.1"
 
     given = ("--public-key", str(world.servers.seal_key), "--heads", str(tmp_path / "audit"))

@@ -5,7 +5,7 @@ import json
 import random
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -125,12 +125,20 @@ class Load:
 
         await asyncio.gather(*(work() for _ in range(workers)))
 
-    def start(self, processes: Sequence[Process], *, workers: int = 3, pause_s: float = 0.02) -> None:
-        """Post until ``stop``. The list may change meanwhile."""
+    def start(
+        self,
+        processes: Sequence[Process],
+        *,
+        workers: int = 3,
+        pause_s: float = 0.02,
+        while_true: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        """Post until ``stop``. The list may change meanwhile. With ``while_true`` it waits whenever that says no."""
 
         async def work() -> None:
             while True:
-                await self.post(self.random.choice(processes))
+                if while_true is None or await while_true():
+                    await self.post(self.random.choice(processes))
                 await asyncio.sleep(pause_s)
 
         self._running = [asyncio.create_task(work()) for _ in range(workers)]
@@ -165,6 +173,11 @@ class Load:
     def acknowledged(self) -> list[Asked]:
         """Entries of which somebody was told that they are written."""
         return [asked for asked in self.asked.values() if asked.acknowledged]
+
+    @property
+    def refused(self) -> list[bytes]:
+        """What was said to those that were answered, but not with a 201."""
+        return [a.body for asked in self.asked.values() for a in asked.answers if a.status not in {0, 201}]
 
     @property
     def statuses(self) -> Counter[int]:

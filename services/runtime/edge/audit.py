@@ -15,15 +15,18 @@ __all__ = ["ReadAudit", "audit_entry", "target_of"]
 _BATCH = 500
 
 
-def audit_entry(route: Route, asked: Asked[Any, Any, Any], target: str, *, reason: str = "", patient: str = "") -> AuditEntry:
+def audit_entry(
+    route: Route, asked: Asked[Any, Any, Any], target: str, *, related: str = "", reason: str = "", patient: str = ""
+) -> AuditEntry:
     """Who did what to which record, from where, under which policy, and why.
 
     Args:
+        related: what they have to do with it, by the policy's relationship; empty for those who were refused.
         patient: whose record it turned out to be, where the request does not say so.
     """
     who = asked.principal
     kind = type(route.policy).__name__
-    roles = sorted(who.roles & route.policy.roles) if isinstance(route.policy, Bearer) else []
+    roles = ", ".join(sorted(who.roles & route.policy.roles)) if isinstance(route.policy, Bearer) else ""
     return AuditEntry(
         who.person,
         route.audit or route.name,
@@ -32,7 +35,7 @@ def audit_entry(route: Route, asked: Asked[Any, Any, Any], target: str, *, reaso
         patient=patient,
         client=f"{who.issuer} {who.client}",
         origin=asked.origin,
-        policy=f"{kind}: {', '.join(roles)}" if roles else kind,
+        policy=f"{kind}: {roles}; {related}" if roles and related else f"{kind}: {roles}" if roles else kind,
         request=asked.request_id,
     )
 

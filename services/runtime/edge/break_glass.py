@@ -1,7 +1,7 @@
 """Access in an emergency to a record that one has nothing to do with: asked for with a reason, brief, announced, written down.
 
 A grant widens the relationship for one person and one patient in one service, never the role. Whoever leads the clinic is paged
-at once; every request under the grant has its audit row like any other, and the grant's own row says why.
+at once; the audit row of every request under the grant names the grant, and the grant's own row says why.
 """
 
 from collections.abc import Mapping
@@ -46,16 +46,17 @@ class GlassBroken(Response):
 def or_broken_glass(relationship: Relationship) -> Relationship:
     """The relationship, or a grant that has not expired; the record names a ``patient``."""
 
-    async def check(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> bool:
-        if await relationship(read, who, record, context):
-            return True
+    async def check(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
+        if related := await relationship(read, who, record, context):
+            return related
         try:
             patient = UUID(record["patient"])
         except ValueError:
-            return False
+            return ""
         # Real time: a clinic clock that is moved must not make a grant longer.
-        query = "select exists (select 1 from broken_glass where person = $1 and patient = $2 and expires_at > $3)"
-        return bool(await read.fetchval(query, who.person, patient, context.recorded))
+        query = "select id from broken_glass where person = $1 and patient = $2 and expires_at > $3 order by id limit 1"
+        grant = await read.fetchval(query, who.person, patient, context.recorded)
+        return f"broken-glass {grant}" if grant else ""
 
     check.__name__ = f"{relationship.__name__}_or_broken_glass"  # as the access table shows it
     return check

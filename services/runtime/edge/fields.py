@@ -179,6 +179,8 @@ LocalTime = Annotated[datetime, BeforeValidator(_local), WithJsonSchema({"type":
 
 _DATE_FORM = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DATE = re.compile(_DATE_FORM)
+_DATE_TAKEN = r"^(19|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}$"
+"""In the schema: also the years that are taken. What is parsed is looser, so that another year is told from no date."""
 
 
 def _date(value: object) -> object:
@@ -195,7 +197,7 @@ def _date(value: object) -> object:
     return found
 
 
-Date = Annotated[date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date", "pattern": _DATE_FORM})]
+Date = Annotated[date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date", "pattern": _DATE_TAKEN})]
 """A calendar date; where it is one of somewhere, the zone is given apart."""
 
 

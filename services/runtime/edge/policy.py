@@ -24,16 +24,17 @@ __all__ = [
     "standard_webhook",
 ]
 
-Relationship = Callable[[Reader, Principal, Mapping[str, str], Context], Awaitable[bool]]
-"""Whether somebody has to do with the record that a request is about. Reads the service's own ``patient_fact`` rows.
+Relationship = Callable[[Reader, Principal, Mapping[str, str], Context], Awaitable[str]]
+"""What somebody has to do with the record that a request is about, as its audit row says it (``care-team``); empty: nothing.
 
-The mapping holds what the route declares in ``about`` (its path parameters, unless it says otherwise).
+Reads the service's own ``patient_fact`` rows. The mapping holds what the route declares in ``about`` (its path parameters,
+unless it says otherwise).
 """
 
 
-async def role_is_enough(_: Reader, __: Principal, ___: Mapping[str, str], ____: Context) -> bool:
+async def role_is_enough(_: Reader, __: Principal, ___: Mapping[str, str], ____: Context) -> str:
     """For routes that are about nobody's record."""
-    return True
+    return "role"
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,10 +237,10 @@ class Edge:
             raise Problem(problems.MALFORMED_REQUEST, close=True) from None
         return b"".join(chunks)
 
-    async def _relationship(self, route: Route, asked: Asked[Any, Any, Any], reader: Reader, context: Context) -> bool:
+    async def _relationship(self, route: Route, asked: Asked[Any, Any, Any], reader: Reader, context: Context) -> str:
         policy = route.policy
         if not isinstance(policy, Bearer):
-            return True
+            return type(policy).__name__
         return await policy.relationship(reader, asked.principal, route.record(asked), context)
 
     async def _read(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], find: Find) -> web.Response:
@@ -249,8 +249,8 @@ class Edge:
         async with self._database.reading(Budget.HTTP) as connection:
             context = await read_context(connection)
             reader = Reader(connection)
-            allowed = await self._relationship(route, asked, reader, context)
-            found = await find(reader, context) if allowed else None
+            related = await self._relationship(route, asked, reader, context)
+            found = await find(reader, context) if related else None
         if found is None:
             await self._refused(route, request, asked.principal, target, "relationship")
             raise Problem(problems.NOT_FOUND)
@@ -258,7 +258,7 @@ class Edge:
             shown = "" if isinstance(found, Rejected) else ",".join(found.shown)
             reason = f"{request.query_string[:500]} -> {shown}" if shown or request.query_string else ""
             patient = record.get("patient", "") or ("" if isinstance(found, Rejected) else found.patient)
-            await self._reads.record(audit_entry(route, asked, target, reason=reason, patient=patient))
+            await self._reads.record(audit_entry(route, asked, target, related=related, reason=reason, patient=patient))
         if isinstance(found, Rejected):
             raise Problem(_kind(route, found))
         answer = self._success(route, route.status, found.body.model_dump_json().encode())
@@ -269,10 +269,11 @@ class Edge:
     async def _write(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], decide: Decide) -> web.Response:
         record = route.record(asked)
         target = target_of(record)
+        related = "role"
         if isinstance(route.policy, Bearer) and route.policy.relationship is not role_is_enough:
             async with self._database.reading(Budget.HTTP) as connection:
-                allowed = await self._relationship(route, asked, Reader(connection), await read_context(connection))
-            if not allowed:
+                related = await self._relationship(route, asked, Reader(connection), await read_context(connection))
+            if not related:
                 await self._refused(route, request, asked.principal, target, "relationship")
                 raise Problem(problems.NOT_FOUND)
         key = _idempotency_key(route, request, asked)
@@ -289,7 +290,8 @@ class Edge:
             if isinstance(decided, Rejected):
                 kind = _kind(route, decided)
                 return replace(decided, status=kind.status, body=decided.body or problems.document(kind))
-            entry = audit_entry(route, asked, target, patient=record.get("patient", "") or decided.patient)
+            patient = record.get("patient", "") or decided.patient
+            entry = audit_entry(route, asked, target, related=related, patient=patient)
             return replace(decided, audit=[*decided.audit, entry])
 
         outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None)

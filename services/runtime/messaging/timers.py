@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from services.runtime import tracing
 from services.runtime.database import LOST, TRANSIENT, Budget, Connection, Database, Reader, Record
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
@@ -136,32 +137,30 @@ class Timers:
             context = await read_context(connection)
             rows = await self._claim(connection, self._inside, limit, context)
             timers = await self._sort_out(connection, rows, context)
-            if rows and not timers:
+            if not timers:
                 return len(rows)
             items = [(timer, self.handlers[timer.kind], timer, str(timer.id)) for timer in timers]
             folded: Folded[Timer] = Folded()
             try:
-                async with connection.transaction():
-                    folded = await fold(items, Reader(connection), context)
-                    await self.unit_of_work.write(connection, [changes for _, changes in folded.done], context)
+                with tracing.timing():
+                    async with connection.transaction():
+                        folded = await fold(items, Reader(connection), context)
+                        await self.unit_of_work.write(connection, [changes for _, changes in folded.done], context)
             except TRANSIENT:
                 raise
             except Exception as error:
                 if not alone:
                     raise
                 folded = Folded(failed=[(timer, error) for timer in timers])
-            if timers:
-                await self.failpoints.hit("timer.after_effect")
+            await self.failpoints.hit("timer.after_effect")
             await self._finish(connection, [timer for timer, _ in folded.done], "done")
             for timer, failure in folded.failed:
                 await self._postpone(connection, timer, type(failure).__name__, context)
-            if timers:
-                await self.failpoints.hit("timer.before_commit")
+            await self.failpoints.hit("timer.before_commit")
         self.unit_of_work.wake.after(changes for _, changes in folded.done)
         for timer, _ in folded.done:
             self._observe(timer, "done", context)
-        if timers:
-            await self.failpoints.hit("timer.after_commit")
+        await self.failpoints.hit("timer.after_commit")
         return len(rows)
 
     async def _claim(self, connection: Connection, kinds: Sequence[str], limit: int, context: Context) -> list[Record]:
@@ -228,7 +227,8 @@ class Timers:
             )
         if prepared:
             await self.failpoints.hit("call.after_attempt")
-        await asyncio.gather(*(self._call(timer, request) for timer, request in prepared))
+            with tracing.timing():
+                await asyncio.gather(*(self._call(timer, request) for timer, request in prepared))
         return len(rows)
 
     async def _call(self, timer: Timer, request: Any) -> None:

@@ -34,6 +34,7 @@ from services.runtime.database import (
     Unavailable,
 )
 from services.runtime.failpoints import Failpoints
+from services.runtime.log import get_logger
 from services.runtime.messaging.changes import (
     AcknowledgePage,
     Append,
@@ -62,6 +63,7 @@ from services.runtime.tracing import current_traceparent
 
 __all__ = ["Decide", "EventTooLarge", "IdempotencyKey", "UnitOfWork", "Wake", "read_context"]
 
+_log = get_logger()
 _AUDIT = """insert into audit (actor, action, target, reason, patient, client, origin, policy, request)
             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
@@ -188,10 +190,11 @@ class UnitOfWork:
             outcome = "error"
             try:
                 reply = await self._execute_once(decide, key, one_snapshot, traceparent)
-            except CONFLICTS:
+            except CONFLICTS as error:
                 outcome = "conflict"
                 self._metrics.conflicts.inc()
                 if attempt == self._attempts:
+                    _log.warning("command-gave-up", count=attempt, error_class=type(error).__name__)
                     return Rejected("conflict", status=409, final=False)
                 await asyncio.sleep(random.uniform(0, min(0.25, 0.005 * 2**attempt)))  # noqa: S311 - jitter, not a secret
             else:

@@ -293,9 +293,8 @@ def _refold(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertSt
     for one in log:
         work.log = (*work.log, one)
         _apply(work, one, rules)
-    if state.clock > work.clock:
-        _silence(work, state.clock, rules)
-        work.clock = state.clock
+    _silence(work, state.clock, rules)
+    work.clock = state.clock
     before = {alert.id for alert in state.alerts}
     return work, tuple(alert for alert in work.alerts if alert.id not in before)
 
@@ -457,7 +456,7 @@ def _pressure(work: AlertState, r: Reading, rules: Thresholds, overdue: bool) ->
         for family in FAMILIES[signal]:
             tier, rule = _tier(family, value, baseline, rules) if value is not None else (None, "")
             accepted = value is not None and tier is Tier.AMBER and _accepted(work, family, value, rules)
-            found[family] = (None, "") if accepted and rule != "alert.sbp_rise.AMBER" else (tier, rule)
+            found[family] = (None, "") if accepted else (tier, rule)
         verify = verify or (value is not None and _implausible(signal, value, rules))
     point = (r.at, r.id, found["sbp_high"][0], found["dbp_high"][0], found["sbp_low"][0])
     index = bisect.bisect_left(work.pressures, (r.at, r.id))

@@ -34,12 +34,12 @@ _EXISTS = ProblemType("entry-exists", 409, "There is an entry with this id alrea
 _PAST = ProblemType("starts-in-the-past", 409, "Terms begin now or later")
 
 
-async def related(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> bool:
+async def related(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> str:
     """Staff see every account; a patient sees the accounts that are theirs by the ledger's own facts."""
     if who.roles & _STAFF:
-        return True
+        return "staff"
     query = "select exists (select 1 from patient_fact where account = $1 and person = $2)"
-    return bool(await read.fetchval(query, record["account"], who.person))
+    return "own-account" if await read.fetchval(query, record["account"], who.person) else ""
 
 
 _ANYBODY = Bearer(_STAFF | {Role.PATIENT}, related)
@@ -246,8 +246,8 @@ def _show_chart(asked: Asked[Any, Chart]) -> Find:
     return find
 
 
-async def _nobody(_: Reader, __: Principal, ___: Mapping[str, str], ____: Context) -> bool:
-    return False
+async def _nobody(_: Reader, __: Principal, ___: Mapping[str, str], ____: Context) -> str:
+    return ""
 
 
 class TermsContent(Response):

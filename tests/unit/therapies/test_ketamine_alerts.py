@@ -194,6 +194,23 @@ def test_an_implausible_value_keeps_the_tier_of_its_face_value_and_asks_to_verif
     assert all(a.verify for a in found)
 
 
+def test_an_implausible_value_without_a_tier_asks_to_verify_unless_a_newer_one_is_there() -> None:
+    """The shipped limits give every implausible rate a tier; another clinic's need not."""
+    untiered = {key: limit for key, limit in RULES.values.items() if not key.startswith("alert.resp_rate_high")}
+    rules = replace(RULES, values=untiered)
+
+    def found(*readings: Reading) -> list[tuple[str, Tier, bool]]:
+        state = begin(T0, vitals(), rules)
+        for one in readings:
+            result = step(state, one, rules)
+            assert not isinstance(result, Rejected)
+            state = result[0]
+        return [(a.family, a.tier, a.verify) for a in said(state)]
+
+    assert found(reading(1, resp_rate=61)) == [("resp_rate_implausible", AMBER, True)]
+    assert found(reading(2, resp_rate=16), reading(1, recorded=2.5, resp_rate=61)) == []
+
+
 @pytest.mark.parametrize(
     "values",
     [{"spo2": 101}, {"heart_rate": 1000}, {"sbp": -1, "dbp": 60}, {"sbp": 120, "dbp": 251}, {"resp_rate": 151}, {"moaa_s": 6},
@@ -262,6 +279,14 @@ def test_two_minutes_on_oxygen() -> None:
     assert raised(run(*off)) == [("spo2_low", RED)]
     better = [replace(r, spo2=q("92 %")) if i == 60 else r for i, r in enumerate(on)]
     assert ("spo2_low", STOP) not in raised(run(*better))
+    said_once = [replace(r, on_oxygen=None) if i else r for i, r in enumerate(on)]
+    typed = [reading(0, spo2=91, on_oxygen=True), reading(1, heart_rate=80), reading(2, spo2=91)]
+    both = [replace(r, heart_rate=q("80 /min")) for r in on]
+    assert raised(run(*both)) == [("spo2_low", RED), ("spo2_low", STOP)], "beside another signal too"
+    late = replace(reading(0.5, source=Source.STREAM, spo2=99), recorded_at=minute(1))
+    assert ("spo2_low", STOP) in raised(run(*on, late)), "a good sample that comes late does not hide it"
+    assert raised(run(*typed)) == [("spo2_low", RED), ("spo2_low", STOP)], "another signal in between changes nothing"
+    assert raised(run(*said_once)) == [("spo2_low", RED), ("spo2_low", STOP)], "a sample that does not say changes nothing"
 
 
 # --- One open alert per family, resolution ----------------------------------------------------------------------------
@@ -313,6 +338,14 @@ def test_an_amber_of_the_gate_is_accepted_and_fires_only_when_worse() -> None:
     assert raised(run(reading(1, heart_rate=130), baseline=base)) == [("heart_rate_high", RED)]
     assert raised(run(*samples("spo2", [94] * 30), baseline=base)) == []
     assert raised(run(*samples("spo2", [93] * 16), baseline=base)) == [("spo2_low", AMBER)]
+
+
+def test_a_pressure_that_the_gate_accepted_fires_only_when_worse() -> None:
+    base = vitals(sbp=162, dbp=101)
+    assert raised(run(reading(1, sbp=162, dbp=101), baseline=base)) == []
+    assert raised(run(reading(1, sbp=163, dbp=101), baseline=base)) == [("sbp_high", AMBER)]
+    assert raised(run(reading(1, sbp=162, dbp=102), baseline=base)) == [("dbp_high", AMBER)]
+    assert raised(run(reading(1, sbp=180, dbp=101), baseline=base)) == [("sbp_high", RED)]
 
 
 def test_without_a_baseline_the_absolute_limits_still_hold() -> None:
@@ -408,6 +441,7 @@ def test_a_late_red_is_raised_with_its_true_time_and_a_late_amber_is_not() -> No
     assert (found.family, found.tier, found.at, found.late) == ("sbp_high", RED, minute(4), True)
     assert raised(run(reading(10, sbp=130, dbp=80), reading(4, recorded=11, sbp=170, dbp=80))) == []
     assert raised(run(reading(10, heart_rate=80), reading(4, recorded=11, heart_rate=112))) == []
+    assert raised(run(reading(10, sbp=130, dbp=80), reading(4, recorded=11, sbp=97, dbp=97))) == []
     (pulse,) = said(run(reading(10, heart_rate=80), reading(4, recorded=11, heart_rate=131)))
     assert (pulse.tier, pulse.late) == (RED, True)
 
@@ -439,6 +473,44 @@ def test_a_late_stream_block_cannot_raise_twice() -> None:
     block = [replace(r, recorded_at=minute(3)) for r in samples("spo2", [90] * 30)]
     found = [a for a in run(*live, *block).alerts if a.family == "spo2_low"]
     assert [(a.tier, a.since) for a in found] == [(RED, T0)]
+
+
+def seconds(first: int, last: int, spo2: int) -> list[Reading]:
+    """One sample a second, both ends included."""
+    return samples("spo2", [spo2] * (last - first + 1), start=first / 60)
+
+
+def late_by(recorded_s: float, at_s: float, spo2: int) -> Reading:
+    return replace(reading(at_s / 60, source=Source.STREAM, spo2=spo2), recorded_at=minute(recorded_s / 60))
+
+
+@pytest.mark.parametrize(
+    ("live", "late", "rest_from", "since"),
+    [
+        pytest.param([(10, 19, 93)], (14.5, 99), 20, 15, id="a good one in the middle: the run begins behind it"),
+        pytest.param([(10, 19, 98)], (4, 99), 20, 20, id="a good one, and no run: none is made"),
+        pytest.param([(0, 9, 98), (10, 19, 93)], (4.5, 99), 20, 10, id="a good one before the run: nothing changes"),
+        pytest.param([(5, 14, 93)], (0, 93), 15, 0, id="a low one before all others joins an even run"),
+        pytest.param([(5, 13, 93)], (0, 93), 14, 0, id="and an odd one"),
+        pytest.param([(10, 14, 93), (15, 19, 98)], (4, 93), 20, 20, id="a low one of a run that has ended"),
+    ],
+)
+def test_a_late_sample_moves_the_beginning_of_a_run(
+    live: list[tuple[int, int, int]], late: tuple[float, int], rest_from: int, since: int
+) -> None:
+    """AMBER dwells 15 s, counted from where the run begins by true time."""
+    before = [sample for part in live for sample in seconds(*part)]
+    arrived = late_by(rest_from - 0.5, *late)
+    assert raised(run(*before, arrived, *seconds(rest_from, since + 14, 93))) == []
+    (found,) = said(run(*before, arrived, *seconds(rest_from, since + 15, 93)))
+    assert (found.family, found.tier, found.since) == ("spo2_low", AMBER, minute(since / 60))
+
+
+def test_a_late_sample_completes_a_red_that_is_over() -> None:
+    live = [*seconds(10, 14, 91), *seconds(15, 17, 98)]
+    assert raised(run(*live)) == []
+    (found,) = said(run(*live, late_by(17.5, 9, 91)))
+    assert (found.tier, found.since, found.at, found.late) == (RED, minute(9 / 60), minute(14 / 60), True)
 
 
 def test_a_late_sample_joins_the_run_that_is_going_on() -> None:
@@ -538,8 +610,28 @@ def test_saturation_stays_continuous_until_awake_on_two_sets_after_the_end() -> 
     assert silent(run(end, *beats, awake[0], until=10)) == [("spo2_gap", RED), ("spo2_gap", STOP)]
     drowsy = reading(3.5, moaa_s=3)
     assert ("spo2_gap", RED) in silent(run(end, *beats, *awake, drowsy, until=10))
+    at_the_end = [reading(1, moaa_s=5), awake[0]]
+    assert silent(run(end, *beats, *at_the_end, until=10)) == []
+    drowsy_first = [reading(2, moaa_s=3), awake[1]]
+    assert ("spo2_gap", RED) in silent(run(end, *beats, *drowsy_first, until=10)), "one set after a drowsy one is one"
     before_the_end = [reading(0.2, moaa_s=5), reading(0.4, moaa_s=5)]
     assert ("spo2_gap", RED) in silent(run(*before_the_end, end, *beats, until=10))
+
+
+def test_what_one_silence_raises_comes_in_the_order_in_which_it_became_due() -> None:
+    found = run(reading(1, sbp=182, dbp=90, spo2=98), until=20).alerts
+    assert [(a.at, a.family, a.tier) for a in found] == [
+        (minute(1), "sbp_high", RED),
+        (minute(6), "bp_recheck", STOP),
+        (minute(6), "spo2_gap", RED),
+        (minute(10), "spo2_gap", STOP),
+        (minute(13), "bp_gap", AMBER),
+        (minute(16), "bp_gap", RED),
+    ]
+    at_once = {**RULES.values, "gap.spo2.STOP": replace(RULES.values["gap.spo2.RED"], key="gap.spo2.STOP")}
+    state = fold(begin(T0, vitals(), replace(RULES, values=at_once)), [], minute(1), replace(RULES, values=at_once))
+    assert isinstance(state, AlertState)
+    assert silent(state) == [("spo2_gap", RED), ("spo2_gap", STOP)]
 
 
 def test_a_closed_session_is_no_longer_silent() -> None:
@@ -578,6 +670,8 @@ def test_a_value_of_the_last_instant_of_a_session_still_belongs_to_it() -> None:
     state = run(reading(10, sbp=130, dbp=80), event(20, EventKind.SESSION_CLOSED))
     assert isinstance(step(state, reading(20, recorded=26, spo2=97), RULES), tuple)
     assert isinstance(step(state, reading(20.01, recorded=26, spo2=97), RULES), Rejected)
+    (found,) = said(run(event(20, EventKind.SESSION_CLOSED), reading(20, heart_rate=131)))
+    assert not found.after_session
 
 
 def test_a_value_without_a_symptom_is_no_symptom_beside_a_red_pressure() -> None:
@@ -699,5 +793,17 @@ def test_as_a_part_it_replays_a_session_with_evidence() -> None:
     unknown = alerts(replace(calm, baseline=None), RULES)
     assert isinstance(unknown, Evaluation)
     assert unknown.outcome is Outcome.REVIEW
+    amber = reading(0.6, resp_rate=10)
+    done = {
+        family: event(0.8, EventKind.RESOLVED, family=family, role="prescriber")
+        for family in ("heart_rate_high", "resp_rate_low")
+    }
+    settled = replace(case, readings=(*case.readings, amber), events=tuple(done.values()))
+    was_red = alerts(settled, RULES)
+    assert isinstance(was_red, Evaluation)
+    assert was_red.outcome is Outcome.REVIEW, "a RED is reviewed, also when nothing is open any more"
+    was_amber = alerts(replace(calm, readings=(*calm.readings, amber), events=(done["resp_rate_low"],)), RULES)
+    assert isinstance(was_amber, Evaluation)
+    assert was_amber.outcome is Outcome.ROUTINE
     impossible = alerts(replace(calm, readings=(reading(0.5, spo2=101),)), RULES)
     assert isinstance(impossible, Rejected)

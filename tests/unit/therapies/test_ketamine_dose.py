@@ -395,9 +395,9 @@ def test_what_is_small_is_not_nothing() -> None:
     assert not isinstance(found, Rejected) or "bag" not in {one.field for one in found.problems if one.code == "invalid"}
 
 
-@pytest.mark.parametrize(("height", "expected"), [("168.0 cm", "59.6 kg"), ("169.0 cm", "60.5 kg")])
+@pytest.mark.parametrize(("height", "expected"), [("168.0 cm", "59.6 kg"), ("169.0 cm", "60.5 kg"), ("170.9 cm", "62.3 kg")])
 def test_a_dosing_weight_is_rounded_to_the_nearest_step(height: str, expected: str) -> None:
-    """45.5 kg + 2.3 kg for each inch above 60: 59.626 and 60.531 kg, the first of which is not 59.7."""
+    """45.5 kg + 2.3 kg for each inch above 60: 59.626, 60.531 and 62.252 kg."""
     case = dose_case(plan=replace(PLAN, basis=Basis.IDEAL), height=q(height), sex_at_birth=Sex.FEMALE)
     found = dose_of_the_day(case, RULES)
     assert isinstance(found, Evaluation)
