@@ -30,15 +30,15 @@ RULES = Path("services/therapies")
 TESTS = Path("tests/unit/therapies")
 DOCUMENT = ROOT / "docs" / "mutants_therapies.md"
 OUTCOMES = ("killed", "equivalent", "survived", "not run")
-_HEAD = f"""# What the tests of the clinical rules notice
+_HEAD = """# What the tests of the clinical rules notice
 
-Written by `python -m tests.mutants_therapies --write` on {date.today().isoformat()}. One thing of the safety rules is changed
-at a time; the tests of its module must go red. `equivalent` are changes that no outcome can show, each with its reason in
-`tests/mutants_therapies.py`; `not run` did not fit into the given time.
+Written by `python -m tests.mutants_therapies --write`. One thing of the safety rules is changed at a time; the tests of its
+module must go red. `equivalent` are changes that no outcome can show, each with its reason in `tests/mutants_therapies.py`;
+`not run` did not fit into the given time.
 
-| module | mutants | killed | equivalent | survived | not run |
-|---|---|---|---|---|---|
-"""  # noqa: DTZ011 - the day on which it is run, where it is run
+| module | run on | mutants | killed | equivalent | survived | not run |
+|---|---|---|---|---|---|---|
+"""
 
 # module -> (functions, or every one when empty; tests that guard it)
 TARGETS: dict[str, tuple[set[str], tuple[str, ...]]] = {
@@ -170,15 +170,16 @@ def main() -> int:
             trees.put(_tree(Path(folder) / str(worker), {test for mutant in todo for test in TARGETS[mutant.module][1]}))
         outcomes = list(pool.map(lambda mutant: _outcome(mutant, trees, end), todo))
     counts = Counter((mutant.module, outcome) for mutant, outcome in zip(todo, outcomes, strict=True))
-    survivors = [m for m, outcome in zip(todo, outcomes, strict=True) if outcome == "survived"]
-    table = [
-        f"| `{module}` | {sum(row)} | " + " | ".join(map(str, row)) + " |"
+    survivors = [f"- `{m.module}:{m.line}: {m.change}`" for m, o in zip(todo, outcomes, strict=True) if o == "survived"]
+    today = date.today().isoformat()  # noqa: DTZ011 - the day on which it is run, where it is run
+    table = {
+        module: f"| `{module}` | {today} | {sum(row)} | " + " | ".join(map(str, row)) + " |"
         for module in dict.fromkeys(mutant.module for mutant in todo)
         for row in [[counts[module, outcome] for outcome in OUTCOMES]]
-    ]
-    print(*table, sep="\n")
+    }
+    print(*table.values(), sep="\n")
     if options.write:
-        DOCUMENT.write_text(_HEAD + "\n".join(table) + "\n" + _survived(survivors), encoding="utf-8")
+        DOCUMENT.write_text(_document(table, survivors), encoding="utf-8")
     return 1 if survivors else 0
 
 
@@ -215,12 +216,15 @@ def _outcome(mutant: Mutant, trees: "SimpleQueue[Path]", end: float) -> str:
     return outcome
 
 
-def _survived(survivors: list[Mutant]) -> str:
-    if not survivors:
-        return "\nNone survived.\n"
-    return "\nSurvivors, each a gap in the tests or a change that nothing can show:\n\n" + "".join(
-        f"- `{one.module}:{one.line}: {one.change}`\n" for one in survivors
-    )
+def _document(table: dict[str, str], survivors: list[str]) -> str:
+    """With what stands there of modules that were not run this time."""
+    lines = DOCUMENT.read_text(encoding="utf-8").splitlines() if DOCUMENT.exists() else []
+    rows, left = [], []
+    for module in TARGETS:
+        rows += [table[module]] if module in table else [line for line in lines if line.startswith(f"| `{module}`")]
+        left += [line for line in (survivors if module in table else lines) if line.startswith(f"- `{module}:")]
+    said = ["Survivors, each a gap in the tests or a change that nothing can show:", "", *left] if left else ["None survived."]
+    return _HEAD + "\n".join([*rows, "", *said, ""])
 
 
 def _green(tree: Path, tests: tuple[str, ...], *, keep_bytecode: bool = False) -> bool:

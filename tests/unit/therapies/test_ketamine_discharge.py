@@ -46,6 +46,21 @@ def test_the_unremarkable_discharge_is_ready_and_says_no_driving() -> None:
     assert found.result.contact_due == local("2027-01-26T12:34")
 
 
+def test_drowsiness_is_a_reason_of_its_own() -> None:
+    drowsy = discharge(discharge_case(sets=(vitals(at("12:10")), vitals(at("12:25"), moaa_s=4))), RULES)
+    assert {"K-X-MOAAS", "K-X-VITALS"} <= set(drowsy.fired())
+
+
+@pytest.mark.parametrize(("before_end_s", "ready_"), [(0, True), (1, False)])
+def test_what_is_asked_after_the_infusion_counts_from_its_end_on(before_end_s: int, ready_: bool) -> None:
+    ended = discharge_case().ended
+    assert ended is not None
+    awake = vitals(ended - dt.timedelta(seconds=before_end_s))
+    later = [vitals(at(clock), moaa_s=None) for clock in ("12:10", "12:25")]
+    assert ready(sets=(awake, *later)) == ready_
+    assert ready(cssrs_at=awake.at) == ready_, "as the suicide screen before leaving does"
+
+
 # An unknown baseline risk only asks for a screen before leaving, which this case has; see the rows.
 FACTS = {f.name for f in fields(DischargeCase)} - {"at", "started", "sets", "cssrs_at", "baseline_risk"}
 
