@@ -58,6 +58,7 @@ bench: setup ## side-by-side measurements against peers; prints tables
 mutants: setup ## remove each safety mechanism in turn: the suite must go red each time
 	$(BIN)/telemed stack prepare
 	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutants_therapies --minutes 60
 	$(BIN)/python -m tests.mutants_edge
 	$(BIN)/python -m tests.mutants_therapies
 

@@ -17,7 +17,7 @@ from typing import cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from benchmarks.latency import Program, program
+from benchmarks.latency import Program, database_cpu, program
 from benchmarks.report import Goal, Section, Table
 from benchmarks.rounds import Contender, Results, Void, quantile, spread
 from benchmarks.stage import ROOT, Arena, Stage
@@ -119,6 +119,23 @@ async def _drive(url: str, connections: int, seconds: float, *, read: bool = Fal
     return [took for client in clients for took in client.times]
 
 
+async def _spent(arena: Arena, server: Program) -> dict[str, float]:
+    """Processor time so far: of the server, of its connections in PostgreSQL, of this process, which is the client."""
+    async with arena.owner() as owner:
+        return {"server us": server.cpu(), "PostgreSQL us": await database_cpu(owner), "client us": time.process_time()}
+
+
+async def _driven(
+    arena: Arena, server: Program, connections: int, seconds: float, *, read: bool = False
+) -> tuple[list[float], dict[str, float]]:
+    """How long each answer took, and the figures of all of them."""
+    before = await _spent(arena, server)
+    times = await _drive(server.url, connections, seconds, read=read)
+    spent = {name: after - before[name] for name, after in (await _spent(arena, server)).items()}
+    figures = {name: took / len(times) * 1e6 for name, took in spent.items()}
+    return times, {**_measured(times, seconds), **figures, "server busy %": spent["server us"] / seconds * 100}
+
+
 def _measured(times: list[float], seconds: float) -> dict[str, float]:
     return {
         "per s": len(times) / seconds,
@@ -129,13 +146,13 @@ def _measured(times: list[float], seconds: float) -> dict[str, float]:
 
 async def _commands(arena: Arena, server: Program, connections: int, seconds: float) -> Mapping[str, float]:
     before = await _rows(arena)
-    times = await _drive(server.url, connections, seconds)
+    times, figures = await _driven(arena, server, connections, seconds)
     after = await _rows(arena)
     # Five rows for each answer: what is not there was not durable, whatever it was answered.
     for table, count in after.items():
         if count - before[table] != len(times):
             raise Void(f"{count - before[table]} rows of {table} for {len(times)} answers")
-    return _measured(times, seconds)
+    return figures
 
 
 async def _rows(arena: Arena) -> dict[str, int]:
@@ -150,8 +167,8 @@ async def _rows(arena: Arena) -> dict[str, int]:
         return {name: await owner.fetchval(f"select count(*) from {source}") for name, source in tables.items()}
 
 
-async def _reads(server: Program, connections: int, seconds: float) -> Mapping[str, float]:
-    return _measured(await _drive(server.url, connections, seconds, read=True), seconds)
+async def _reads(arena: Arena, server: Program, connections: int, seconds: float) -> Mapping[str, float]:
+    return (await _driven(arena, server, connections, seconds, read=True))[1]
 
 
 async def _pgbench(arena: Arena, script: Path, connections: int, seconds: float) -> Mapping[str, float]:
@@ -220,7 +237,7 @@ async def main(stage: Stage) -> Section:
         contenders: dict[str, Contender] = {}
         for count in CONNECTIONS[: stage.options.size(3, 1)]:
             contenders[f"{_OURS} {count}"] = functools.partial(_commands, arenas[_OURS], ours, count, seconds)
-        contenders["audited read"] = functools.partial(_reads, ours, _FEW, seconds)
+        contenders["audited read"] = functools.partial(_reads, arenas[_OURS], ours, _FEW, seconds)
         if not stage.options.quick:
             peer = await stack.enter_async_context(
                 _peer(arenas[_PEER], DatabaseSettings.model_fields["http_connections"].default)
@@ -252,9 +269,9 @@ def _section(results: Results) -> Section:
             shown = [spread(results.of(contender, metric), digits) for metric, digits in _SHOWN]
             peer = f"{_PEER} {count}"
             against = results.ratio(contender, peer, "per s") if results.of(peer, "per s") else []
-            rows.append([str(count), name, *shown, spread(against, 2) if name != _PEER else "1"])
+            rows.append([str(count), name, *shown[:3], spread(against, 2) if name != _PEER else "1", *shown[3:]])
     reads = [spread(results.of("audited read", metric), digits) for metric, digits in _SHOWN]
-    rows.append([str(_FEW), "telemed, audited reads", *reads, "-"])
+    rows.append([str(_FEW), "telemed, audited reads", *reads[:3], "-", *reads[3:]])
     faster = results.median(f"{_OURS} {_MANY}", "per s") / results.median(f"{_PEER} {_MANY}", "per s")
     tail = results.median(f"{_OURS} {_MANY}", "p99 ms") / results.median(f"{_PEER} {_MANY}", "p99 ms")
     read = results.median("audited read", "per s")
@@ -269,7 +286,7 @@ def _section(results: Results) -> Section:
             "statements: what PostgreSQL can do here (its p50 is the average). Rows are counted after each round. *Audited read*: 16 "
             "connections read accounts; each answer leaves when its audit row is committed."
         ),
-        tables=[Table(["connections", "contender", "answers/s", "p50 ms", "p99 ms", "x FastAPI"], rows)],
+        tables=[Table(_COLUMNS, rows)],
         goals=[
             Goal(">= 4x FastAPI + SQLAlchemy at 64 connections, plain path", f"{faster:.1f}x", faster >= _PLAIN),
             Goal(">= 8x, coalesced", f"{faster:.1f}x", faster >= _COALESCED, _PROCESSOR),
@@ -280,7 +297,19 @@ def _section(results: Results) -> Section:
     )
 
 
-_SHOWN = (("per s", 0), ("p50 ms", 1), ("p99 ms", 1))
+_SHOWN = (
+    ("per s", 0),
+    ("p50 ms", 1),
+    ("p99 ms", 1),
+    ("server busy %", 0),
+    ("server us", 0),
+    ("PostgreSQL us", 0),
+    ("client us", 0),
+)
+_COLUMNS = [
+    *("connections", "contender", "answers/s", "p50 ms", "p99 ms", "x FastAPI"),
+    *("server busy, % of a core", "CPU us an answer: server", "PostgreSQL", "client"),
+]
 _PLAIN, _COALESCED, _READS = 4, 8, 3000
 _PROCESSOR = (
     "likely, not profiled: PostgreSQL is not the limit (pgbench does over ten times as much): coalescing saves its share, and what is left is the"

@@ -239,14 +239,19 @@ class _Scene:
 
     async def _counters(self, owner: Any) -> dict[str, float]:
         read = await self.reader.metrics()
-        pids = [row["pid"] for row in await owner.fetch("select pid from pg_stat_activity where datname = current_database()")]
         return {
             "transactions": sum(v for k, v in read.items() if k.startswith("telemed_consumer_batch_seconds_count")),
             "writer": self.writer.cpu(),
             "consumer": self.reader.cpu(),
             "broker": _cpu(self.arena.servers.kafka.pid),
-            "postgres": sum(_cpu(pid) for pid in pids),
+            "postgres": await database_cpu(owner),
         }
+
+
+async def database_cpu(owner: Any) -> float:
+    """Seconds of processor time so far of every connection's process in the owner's database."""
+    rows = await owner.fetch("select pid from pg_stat_activity where datname = current_database()")
+    return sum(_cpu(row["pid"]) for row in rows)
 
 
 def _cpu(pid: int) -> float:
