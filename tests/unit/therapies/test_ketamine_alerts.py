@@ -432,6 +432,12 @@ def test_another_red_recheck_starts_the_clock_again() -> None:
     assert ("bp_recheck", STOP) in raised(advance(state, minute(9), RULES)[0])
 
 
+def test_a_pressure_that_comes_late_is_no_recheck_of_a_newer_one() -> None:
+    red, late = reading(10, sbp=182, dbp=90), reading(4, recorded=11, sbp=128, dbp=80)
+    assert ("bp_recheck", STOP) not in raised(run(red, late, until=14.9))
+    assert ("bp_recheck", STOP) in raised(run(red, late, until=15))
+
+
 # --- Late -------------------------------------------------------------------------------------------------------------
 
 
