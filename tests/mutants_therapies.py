@@ -26,8 +26,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[1]
-RULES = Path("services/therapies")
-TESTS = Path("tests/unit/therapies")
+RULES = Path("services")
+TESTS = Path("tests/unit")
 DOCUMENT = ROOT / "docs" / "mutants_therapies.md"
 OUTCOMES = ("killed", "equivalent", "survived", "not run")
 _HEAD = """# What the tests of the clinical rules notice
@@ -42,14 +42,15 @@ module must go red. `equivalent` are changes that no outcome can show, each with
 
 # module -> (functions, or every one when empty; tests that guard it)
 TARGETS: dict[str, tuple[set[str], tuple[str, ...]]] = {
-    "ketamine/gates.py": (set(), ("test_ketamine_gates.py",)),
-    "ketamine/alerts.py": (set(), ("test_ketamine_alerts.py", "test_recordings.py")),
-    "ketamine/dosing.py": (set(), ("test_ketamine_dose.py",)),
-    "ketamine/discharge.py": (set(), ("test_ketamine_discharge.py",)),
-    "instruments.py": (
+    "therapies/ketamine/gates.py": (set(), ("therapies/test_ketamine_gates.py",)),
+    "therapies/ketamine/alerts.py": (set(), ("therapies/test_ketamine_alerts.py", "therapies/test_recordings.py")),
+    "therapies/ketamine/dosing.py": (set(), ("therapies/test_ketamine_dose.py",)),
+    "therapies/ketamine/discharge.py": (set(), ("therapies/test_ketamine_discharge.py",)),
+    "therapies/instruments.py": (
         {"_total", "_phq9_algorithm", "_suicide_item", "cssrs_screener", "cssrs_since_last", "_intensity", "_cssrs"},
-        ("test_instruments.py",),
+        ("therapies/test_instruments.py",),
     ),
+    "screening/domain.py": (set(), ("test_screening.py",)),
 }
 EQUIVALENT: dict[str, str] = {
     "state.log and _order(entry) < _order(state.log[-1]) or entry.recorded_at < state.clock  ->  True": (

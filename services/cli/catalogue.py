@@ -7,7 +7,7 @@ from services.runtime.service import Service
 
 __all__ = ["SERVICES", "load_services"]
 
-SERVICES: tuple[str, ...] = ("services.clinic",)
+SERVICES: tuple[str, ...] = ("services.clinic", "services.consultation")
 """Packages, each with an ``app`` module that holds ``SERVICE``."""
 
 

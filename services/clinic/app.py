@@ -20,7 +20,7 @@ SERVICE = Service(
     port=7001,
     subscriptions=SUBSCRIPTIONS,
     timers={CHECK_COVERAGE: CheckCoverage()},
-    ladders={UNCOVERED: Ladder((Rung(dt.timedelta(0), "admin"), Rung(dt.timedelta(hours=1), "clinic")))},
+    ladders=lambda: {UNCOVERED: Ladder((Rung(dt.timedelta(0), "admin"), Rung(dt.timedelta(hours=1), "clinic")))},
     on_call=on_call,
     routes=ROUTES,
 )

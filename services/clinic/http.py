@@ -12,7 +12,7 @@ from schemas.events.clinic import CredentialKind, StaffRole
 from services.clinic import commands, store
 from services.clinic.domain import ON_CALL_ROLES, Calendar, Coverage, Credential, Hours, Shift, Site, Staff, uncovered
 from services.runtime.database import Reader
-from services.runtime.edge.fields import Code, Date, Id, Instant, Line, Request, Response, Zone, field_error
+from services.runtime.edge.fields import Code, Date, Id, Instant, Line, Region, Request, Response, Zone, field_error
 from services.runtime.edge.pages import Page
 from services.runtime.edge.policy import Bearer, role_is_enough
 from services.runtime.edge.principal import Role
@@ -33,10 +33,6 @@ _OVERLAP = ProblemType("hours-overlap", 422, "Two opening times of one weekday o
 
 _LONGEST_SHIFT = dt.timedelta(days=31)
 _LONGEST_VIEW = dt.timedelta(days=62)
-
-Region = Annotated[str, Field(pattern=r"^[A-Z]{2}-[A-Z0-9]{1,3}$", examples=["US-NY"])]
-"""ISO 3166-2 code."""
-
 
 _Versioned = TypeVar("_Versioned", Staff, Site, Calendar, Shift, Coverage)
 

@@ -136,6 +136,13 @@ class OpeningHours:
                 left -= closes - begins
         raise ValueError("the clinic does not open for so long")
 
+    def due(self, start: dt.datetime, span: dt.timedelta, latest: dt.datetime) -> dt.datetime:
+        """The instant by which something is due that has so much open time, and never later than ``latest``."""
+        try:
+            return min(self.after_open_time(start, span), latest)
+        except ValueError:
+            return latest
+
     def _on(self, day: dt.date) -> Iterable[OpenSpan]:
         if day in self.closed:
             return ()

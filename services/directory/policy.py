@@ -6,10 +6,11 @@ from uuid import UUID
 from services.directory import store
 from services.directory.domain import Patient
 from services.runtime.database import Reader
+from services.runtime.edge.policy import Relationship
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.messaging.changes import Context
 
-__all__ = ["own_or_care_team", "own_record", "treats"]
+__all__ = ["either", "own_or_care_team", "own_record", "treats", "treats_or_on_duty"]
 
 _CLINIC_WIDE = frozenset({Role.FRONT_DESK, Role.AUDITOR})
 
@@ -28,9 +29,28 @@ async def treats(read: Reader, who: Principal, record: Mapping[str, str], _: Con
     return "care-team" if known is not None and who.roles - {Role.PATIENT} and known.treated_by(who.person) else ""
 
 
-async def own_or_care_team(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
-    """One of the two."""
-    return await own_record(read, who, record, context) or await treats(read, who, record, context)
+async def treats_or_on_duty(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
+    """Staff on the care team, or on duty now in one of their roles: whoever is called at night has to see whom it is about."""
+    if related := await treats(read, who, record, context):
+        return related
+    if await _patient(read, record) is None:
+        return ""
+    duties = [shift for role in sorted(who.roles) for shift in await store.on_duty(read, role, context.now)]
+    return "on-duty" if any(str(shift.staff) == who.person for shift in duties) else ""
+
+
+def either(one: Relationship, other: Relationship) -> Relationship:
+    """The first of two that holds."""
+
+    async def check(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
+        return await one(read, who, record, context) or await other(read, who, record, context)
+
+    check.__name__ = f"{one.__name__}_or_{other.__name__}"  # as the access table shows it
+    return check
+
+
+own_or_care_team = either(own_record, treats)
+"""The patient themself, or who treats them."""
 
 
 async def _patient(read: Reader, record: Mapping[str, str]) -> Patient | None:

@@ -11,7 +11,7 @@ from services.runtime.messaging.changes import Context, Put, RowChanges
 from services.runtime.messaging.fold import ProjectionHandler
 from services.runtime.messaging.inbox import Projection
 
-__all__ = ["directory"]
+__all__ = ["directory", "patient_row"]
 
 D = TypeVar("D", bound=EventData)
 
@@ -32,18 +32,23 @@ class _Replaces(Generic[D]):
         raise NotImplementedError
 
 
+def patient_row(data: consultation.PatientChanged) -> Put:
+    """What is kept of a patient; consultation, which owns them, writes it with the patient."""
+    team = [{"staff": str(member.staff), "role": member.role} for member in data.care_team]
+    values = {
+        "account": data.account,
+        "zone": data.zone,
+        "language": data.language,
+        "region": data.region,
+        "status": data.status,
+        "care_team": team,
+    }
+    return Put("patient_fact", {"patient": data.patient}, values)
+
+
 class _Patients(_Replaces[consultation.PatientChanged]):
     def row(self, data: consultation.PatientChanged) -> Put:
-        team = [{"staff": str(member.staff), "role": member.role} for member in data.care_team]
-        values = {
-            "account": data.account,
-            "zone": data.zone,
-            "language": data.language,
-            "region": data.region,
-            "status": data.status,
-            "care_team": team,
-        }
-        return Put("patient_fact", {"patient": data.patient}, values)
+        return patient_row(data)
 
 
 _Merging = Envelope[consultation.PatientsMerged] | Envelope[consultation.PatientsUnmerged]

@@ -81,7 +81,7 @@ def build(service: Service, settings: ServiceSettings) -> Runtime:
         service=service.name,
         topic_prefix=kafka.topic_prefix,
         partitions=kafka.partitions,
-        ladders=dict(service.ladders),
+        ladders=dict(service.ladders()),
         metrics=metrics,
         wake=Wake(asyncio.Event(), asyncio.Event()),
         failpoints=failpoints,

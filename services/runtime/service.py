@@ -30,7 +30,8 @@ class Service:
         append_only: tables of its own that its role may insert into and read, and never change: the clinical record.
         subscriptions: what it listens to.
         timers: handler per timer kind.
-        ladders: who is paged, in which order, per page code.
+        ladders: makes, once at start, who is paged in which order, per page code. It may read signed figures; a
+            ``SettingsError`` keeps the process from starting.
         on_call: who is on call for a role, by the service's own copy of the roster.
         registry: the event types that are known to it.
         routes: its HTTP routes, declared.
@@ -45,7 +46,7 @@ class Service:
     append_only: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     timers: Mapping[str, TimerHandler] = field(default_factory=dict)
-    ladders: Mapping[str, Ladder] = field(default_factory=dict)
+    ladders: Callable[[], Mapping[str, Ladder]] = dict
     on_call: OnCall = no_roster
     registry: Registry = REGISTRY
     routes: tuple[Route, ...] = ()

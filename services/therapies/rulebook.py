@@ -1,8 +1,8 @@
-"""The signed figures and rules of every programme, loaded once by a process that decides on them."""
+"""The signed figures and rules of every programme, read once by a process that decides on them."""
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from services.therapies import thresholds
@@ -12,15 +12,21 @@ from services.therapies.registry import COMMON, THERAPIES, keys_of
 __all__ = ["Rulebook"]
 
 
-@dataclass(frozen=True, slots=True)
 class Rulebook:
-    """Every revision of every programme and common rule set, by name, oldest first."""
+    """Every revision of every programme and common rule set. Read and verified when first asked; a service asks at its start.
 
-    revisions: Mapping[str, tuple[Thresholds, ...]]
+    Args:
+        production: whether the development key is refused.
+        directory: where the files are.
+    """
 
-    @classmethod
-    def load(cls, *, production: bool, directory: Path = thresholds.DIRECTORY) -> "Rulebook":
-        """Read and verify all files. One that is refused refuses all: no service decides on a part of the rules.
+    def __init__(self, *, production: Callable[[], bool], directory: Path = thresholds.DIRECTORY) -> None:
+        self._production = production
+        self._directory = directory
+
+    @cached_property
+    def revisions(self) -> Mapping[str, tuple[Thresholds, ...]]:
+        """By name, oldest first. One file that is refused refuses all: nobody decides on a part of the rules.
 
         Raises:
             thresholds.Refused: naming the file and every reason.
@@ -29,13 +35,14 @@ class Rulebook:
         for name in (*THERAPIES, *COMMON):
             known = keys_of(name)
             assert known is not None  # noqa: S101 - the names are those of the registry
-            found[name] = thresholds.load_all(name, known, production=production, directory=directory)
-        return cls(found)
+            found[name] = thresholds.load_all(name, known, production=self._production(), directory=self._directory)
+        return found
 
     def on(self, name: str, day: dt.date) -> Thresholds:
         """The revision of a programme or common rule set that is in force on a day of the clinic.
 
         Raises:
+            thresholds.Refused: see ``revisions``.
             LookupError: there is no such name, or none of its revisions has begun.
         """
         revision = thresholds.as_of(self.revisions[name], day)

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
 from prometheus_client.metrics_core import Metric
 
+from services.cli.catalogue import load_services
 from services.cli.main import cli
 from services.runtime.messaging.ladders import PAGE_KIND
 from services.runtime.metrics import Metrics
@@ -48,6 +50,13 @@ def test_every_page_of_the_kernel_stands_in_the_runbook() -> None:
     codes = page_codes()
     assert {"runtime.gap", "runtime.fork"} <= codes
     assert codes == {name for name in first_cells(RUNBOOK) if name.startswith("runtime.")}
+
+
+def test_every_page_of_the_services_stands_in_the_runbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEMED_ENV", "local")  # the shipped figures are signed with the development key
+    codes = {code for service in load_services() for code in service.ladders()}
+    assert {"clinic.uncovered", "screening.risk-high"} <= codes
+    assert codes <= first_cells(RUNBOOK)
 
 
 def test_every_metric_stands_in_the_runbook() -> None:

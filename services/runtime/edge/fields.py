@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 __all__ = [
-    "TEXT_FORMS", "Code", "Date", "Id", "Instant", "Int64", "Line", "LocalTime", "Note", "Number", "Quantity", "Request",
-    "Response", "Zone",
+    "TEXT_FORMS", "Code", "Date", "Id", "Instant", "Int64", "Line", "LocalTime", "Note", "Number", "Quantity", "Region",
+    "Request", "Response", "Zone",
     "field_error",
 ]  # fmt: skip
 
@@ -86,6 +86,8 @@ Note = Annotated[str, BeforeValidator(_text), Field(max_length=100_000, json_sch
 """Free text of any number of lines. It never leaves the service that owns it."""
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")]
 """A code or opaque id."""
+Region = Annotated[str, Field(pattern=r"^[A-Z]{2}-[A-Z0-9]{1,3}$", examples=["US-NY"])]
+"""ISO 3166-2 code of a state or province."""
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 """What PostgreSQL's bigint holds."""
 

@@ -21,7 +21,7 @@ SERVICE = Service(
     port=18999,
     subscriptions=SUBSCRIPTIONS,
     timers={"ledger.fire": Fire(), "ledger.notify": Notify()},
-    ladders={
+    ladders=lambda: {
         "ledger.flagged": Ladder((Rung(timedelta(0), "nurse"), Rung(timedelta(seconds=60), "prescriber"))),
         BROKEN: Ladder((Rung(timedelta(0), "admin"),)),
     },

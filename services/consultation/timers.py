@@ -1,0 +1,28 @@
+"""What the consultation does when time comes: it calls somebody about an enquiry that nobody has answered."""
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from services.consultation import store
+from services.consultation.commands import ENQUIRY_WAITS
+from services.consultation.domain import Enquiry
+from services.runtime.database import Reader
+from services.runtime.messaging.changes import Changes, Context, RaisePage
+from services.runtime.messaging.timers import Timer
+
+__all__ = ["EnquiryDue"]
+
+
+class EnquiryDue:
+    """Pages when an enquiry is still open."""
+
+    def key(self, item: Timer) -> UUID:
+        return UUID(item.subject)
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Enquiry]:
+        return await store.enquiries(read, keys)
+
+    def decide(self, state: Enquiry | None, item: Timer, context: Context) -> tuple[Enquiry | None, Changes]:
+        if state is None or state.status != "open":
+            return state, Changes()
+        return state, Changes(pages=[RaisePage(ENQUIRY_WAITS, f"{ENQUIRY_WAITS}:{state.id}", str(state.id))])
