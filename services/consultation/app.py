@@ -3,9 +3,9 @@
 import datetime as dt
 from pathlib import Path
 
-from services.consultation.commands import ENQUIRY_DUE, ENQUIRY_WAITS
+from services.consultation.commands.people import ENQUIRY_DUE, ENQUIRY_WAITS
 from services.consultation.events import OWNER
-from services.consultation.http import ROUTES
+from services.consultation.http import routes
 from services.consultation.paging import on_call
 from services.consultation.subscriptions import SUBSCRIPTIONS
 from services.consultation.timers import EnquiryDue
@@ -16,13 +16,22 @@ from services.runtime.settings import Environment, ProcessSettings, SettingsErro
 from services.screening import APPEND_ONLY
 from services.screening import LIBRARY as SCREENING
 from services.screening.commands import TASK_DUE, Screening, ladders
-from services.screening.http import routes
 from services.screening.timers import TaskDue
 from services.therapies.rulebook import Rulebook
 from services.therapies.thresholds import Refused
 
 __all__ = ["SERVICE"]
 
+_NEVER_CHANGED = (
+    "identity_fact",
+    "intake_version",
+    "result",
+    "pdmp_check",
+    "examination",
+    "topic_read",
+    "evaluation",
+    "decision",
+)
 _RULEBOOK = Rulebook(production=lambda: load(ProcessSettings).env is Environment.PRODUCTION)
 _SCREENING = Screening(OWNER, _RULEBOOK)
 
@@ -43,10 +52,10 @@ SERVICE = Service(
     migrations=Path(__file__).parent / "migrations",
     libraries={**DIRECTORY, **SCREENING},
     port=7002,
-    append_only=(*APPEND_ONLY, "identity_fact"),
+    append_only=(*APPEND_ONLY, *_NEVER_CHANGED),
     subscriptions=SUBSCRIPTIONS,
     timers={ENQUIRY_DUE: EnquiryDue(), TASK_DUE: TaskDue(_SCREENING)},
     ladders=_ladders,
     on_call=on_call,
-    routes=(*ROUTES, *routes(_SCREENING)),
+    routes=routes(_RULEBOOK, _SCREENING),
 )

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from services.consultation import store
-from services.consultation.commands import ENQUIRY_WAITS
-from services.consultation.domain import Enquiry
+from services.consultation.commands.people import ENQUIRY_WAITS
+from services.consultation.domain.people import Enquiry
+from services.consultation.store import people as store
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import Changes, Context, RaisePage
 from services.runtime.messaging.timers import Timer

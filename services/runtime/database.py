@@ -32,6 +32,7 @@ __all__ = [
     "CONFLICTS",
     "LOST",
     "OF_A_STATEMENT",
+    "TAKEN",
     "TRANSIENT",
     "Budget",
     "Conflict",
@@ -84,6 +85,9 @@ CONFLICTS: tuple[type[Exception], ...] = (
     asyncpg.LockNotAvailableError,
 )
 """Errors that a fresh read may cure."""
+
+TAKEN: tuple[type[Exception], ...] = (asyncpg.UniqueViolationError,)
+"""Somebody else has just written what must be unique: a command that reads again finds it. For a consumer it is a bug."""
 
 TRANSIENT: tuple[type[Exception], ...] = (*LOST, *CONFLICTS)
 """Errors of the moment: nobody's fault, tried again."""
@@ -235,6 +239,11 @@ class Database:
                 "lock_timeout": "2s",
                 "statement_timeout": str(int(self._settings.command_timeout_s * 1000)),
                 "idle_in_transaction_session_timeout": str(int(idle_in_transaction_s * 1000)),
+                # A session whose client is gone without a word keeps its place in ``max_connections`` until the server finds
+                # out: within a minute, instead of the two hours of an operating system.
+                "tcp_keepalives_idle": "30",
+                "tcp_keepalives_interval": "10",
+                "tcp_keepalives_count": "3",
             },
         }
 

@@ -233,12 +233,13 @@ async def test_row_43_connections_dead_without_a_word_are_given_up_and_the_poll_
     async with through_a_proxy(world) as (proxy, ledgers), Load(seed) as load:
         await load.run([writer], 5)
         await world.settled(5)
-        assert proxy.lose() >= 2, "no connection was lost"
+        lost = proxy.lose()
+        assert lost >= 2, "no connection was lost"
         await load.run([writer], 10)
         await world.settled(15)
         await load.run(ledgers, 10)
         await writer.kill()
-        await check_ledger(world, load)
+        await check_ledger(world, load, lost=lost)
 
 
 async def test_row_44_a_half_open_way_to_the_database_leaves_unknown_outcomes_that_the_key_settles(

@@ -94,6 +94,17 @@ async def test_when_no_connection_comes_free_in_time_the_caller_is_told_and_late
         assert database.idle()
 
 
+async def test_the_server_finds_out_within_a_minute_that_a_client_is_gone_without_a_word(world: World) -> None:
+    """Or its dead sessions would fill ``max_connections`` for the hours that an operating system waits."""
+    async with opened(world) as database:
+        for budget in Budget:
+            async with database.acquire(budget) as connection:
+                idle, interval, count = [
+                    int(await connection.fetchval(f"show tcp_keepalives_{name}")) for name in ("idle", "interval", "count")
+                ]
+                assert 0 < idle + interval * count <= 60
+
+
 # --- nothing is left on a connection -----------------------------------------------------------------------------------
 
 # Connections of their own, closed afterwards: the migration runner, the sealer with its role, what a person runs by hand.

@@ -5,12 +5,12 @@ import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.support.care import Answer, Care, care
+from tests.support.care import Care
+from tests.support.consultation import HOME, PERSON, events, post, registered, staffed
 from tests.support.load import NO_BROKER
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
@@ -18,14 +18,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.asyncio
 
 CANARIES = ("Zoë", "Canary-7351", "zoe.canary@example.org", "+12125557351", "1983-06-09")
-PERSON: dict[str, Any] = {
-    "given_name": "Zoë",
-    "family_name": "Canary-7351",
-    "birth_date": "1983-06-09",
-    "email": "zoe.canary@example.org",
-    "phone": "+12125557351",
-}
-HOME = {"zone": "America/New_York", "language": "en-US", "region": "US-NY"}
 ENQUIRY = {
     "name": "Zoë Canary-7351",
     "email": "zoe.canary@example.org",
@@ -33,7 +25,6 @@ ENQUIRY = {
     "zone": "America/New_York",
     "therapy": "ketamine",
 }
-STAFF = {"nurse.a": "nurse", "nurse.b": "nurse", "prescriber.a": "prescriber", "psychiatrist.a": "prescriber"}
 ALL_NO = {"version": "screener", "q1": False, "q2": False, "q6": False}
 HIGH = {"version": "screener", "q4": True}
 LOW = {"version": "screener", "q1": True, "q2": True, "q3": False, "q4": False, "q5": False, "q6": False}
@@ -41,52 +32,8 @@ LOW = {"version": "screener", "q1": True, "q2": True, "q3": False, "q4": False, 
 
 @pytest_asyncio.fixture
 async def clinic(servers: Servers, tmp_path: Path) -> AsyncIterator[Care]:
-    """A clinic that is open on weekdays, its staff known to the consultation; prescriber.a and nurse.a are on duty."""
-    async with care(servers, tmp_path) as made:
-        await made.spawn("clinic", "consultation")
-        for login, role in STAFF.items():
-            licence = {"kind": "licence", "region": "US-NY", "valid_from": "2025-01-01T00:00:00Z"}
-            body = {"name": login, "roles": [role], "credentials": [licence], "active": True}
-            (await made.call("admin.a", "clinic", "PUT", f"/staff/{made.id(login)}", body, version=0)).ok()
-        hours = [{"weekday": day, "opens": 480, "closes": 1080} for day in range(5)]
-        calendar = {"zone": "America/New_York", "hours": hours, "closed": []}
-        (await made.call("admin.a", "clinic", "PUT", "/calendar", calendar, version=0)).ok()
-        now = await made.value("", "select clinic_now()")
-        for number, (role, login) in enumerate((("prescriber", "prescriber.a"), ("nurse", "nurse.a"), ("clinic", "nurse.b"))):
-            shift = {
-                "role": role,
-                "staff": made.id(login),
-                "pager": f"pager-{role.replace('_', '-')}",
-                "starts_at": (now - dt.timedelta(hours=1)).isoformat(),
-                "ends_at": (now + dt.timedelta(days=20)).isoformat(),
-            }
-            path = f"/shifts/018f0000-0000-7000-8000-00000000c00{number}"
-            (await made.call("admin.a", "clinic", "PUT", path, shift, version=0)).ok()
-        await made.until("consultation", "select count(*) = 3 from shift_fact")
-        await made.until("consultation", "select count(*) = 4 from staff_fact")
-        await made.until("consultation", "select count(*) = 1 from calendar_fact")
+    async with staffed(servers, tmp_path) as made:
         yield made
-
-
-async def post(clinic: Care, login: str | None, path: str, body: object, **more: Any) -> Answer:
-    return await clinic.call(login, "consultation", "POST", path, body, **more)
-
-
-async def registered(clinic: Care, **changed: Any) -> str:
-    """A patient with an account and nurse.b on the care team."""
-    made = (await post(clinic, "front_desk.a", "/patients", {**PERSON, **HOME, **changed})).ok()
-    path = f"/patients/{made['patient']}"
-    account = {"account": clinic.id("patient.a")}
-    (await clinic.call("front_desk.a", "consultation", "PUT", f"{path}/account", account, version=1)).ok()
-    team = {"care_team": [{"staff": clinic.id("nurse.b"), "role": "nurse"}]}
-    (await clinic.call("front_desk.a", "consultation", "PUT", f"{path}/care-team", team, version=2)).ok()
-    return str(made["patient"])
-
-
-async def events(clinic: Care, kind: str) -> list[dict[str, Any]]:
-    query = "select body from outbox where type = $1 order by id"
-    rows = await clinic.rows("consultation", query, f"org.telemed.consultation.{kind}.v1")
-    return [json.loads(row["body"])["data"] for row in rows]
 
 
 async def said(clinic: Care) -> str:
@@ -245,6 +192,21 @@ async def test_a_care_team_is_of_staff_who_work_here_in_roles_they_have(clinic: 
     assert (await clinic.call("nurse.b", "consultation", "GET", f"/patients/{patient}")).status == 200
 
 
+async def test_of_two_patients_who_get_one_account_at_once_one_has_it(clinic: Care) -> None:
+    first = await registered(clinic)
+    second = (await post(clinic, "front_desk.a", "/patients", {**PERSON, **HOME, "distinct_from": [first]})).ok()["patient"]
+    (await clinic.call("front_desk.a", "consultation", "PUT", f"/patients/{first}/account", {"account": None}, version=3)).ok()
+    body = {"account": clinic.id("patient.b")}
+    answers = await asyncio.gather(
+        *(
+            clinic.call("front_desk.a", "consultation", "PUT", f"/patients/{patient}/account", body, version=version)
+            for patient, version in ((first, 4), (second, 1))
+        )
+    )
+    assert sorted(answer.status for answer in answers) == [200, 409]
+    assert [answer.code for answer in answers if answer.status == 409] == ["account-taken"]
+
+
 async def test_merging_is_said_with_both_ids_and_can_be_undone(clinic: Care) -> None:
     survivor = await registered(clinic)
     twice = {**PERSON, **HOME, "distinct_from": [survivor]}
@@ -281,7 +243,9 @@ async def test_merging_is_said_with_both_ids_and_can_be_undone(clinic: Care) -> 
 async def test_one_open_case_of_a_programme(clinic: Care) -> None:
     patient = await registered(clinic)
     path = f"/patients/{patient}/cases"
-    case = (await post(clinic, "nurse.b", path, {"therapy": "ketamine"})).ok()
+    answers = await asyncio.gather(*(post(clinic, "nurse.b", path, {"therapy": "ketamine"}) for _ in range(6)))
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 5
+    case = next(answer.body for answer in answers if answer.status == 201)
     refused = await post(clinic, "nurse.b", path, {"therapy": "ketamine"})
     assert (refused.status, refused.code) == (409, "case-open")
     assert (await post(clinic, "nurse.a", path, {"therapy": "semaglutide"})).status == 404, "not on the care team"

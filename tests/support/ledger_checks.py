@@ -32,6 +32,7 @@ async def check_ledger(
     process: Process | None = None,
     parked: Collection[str] = (),
     strays: int = 0,
+    lost: int = 0,
     within_s: float = 45.0,
 ) -> dict[str, int]:
     """Wait until everything is settled (L6), then check L1 to L8.
@@ -43,6 +44,7 @@ async def check_ledger(
         parked: sources of which events wait or are dead because the test means it; checked for order, and for every one of
             their events being either applied or parked with an alarm.
         strays: undecodable or misplaced records that the test has put on the topic; each is parked for every consumer.
+        lost: sessions of the database whose clients the test has lost without a word; the server does not know yet.
         within_s: how long everything may take to settle now that the fault is over.
 
     Returns:
@@ -63,7 +65,7 @@ async def check_ledger(
     records = await world.dump()
     _published(outbox, records)
     check_order_on_topic(records)
-    await _no_leak(world, alive)
+    await _no_leak(world, alive, lost)
     await check_secrecy(world, load.canaries)
     published = records_by_event(records)
     duplicates = sum(len(copies) - 1 for copies in published.values())
@@ -251,7 +253,7 @@ def check_order_on_topic(records: Sequence["ConsumerRecord[bytes, bytes]"]) -> N
 # --- L7: no leak ---------------------------------------------------------------------------------------------------------
 
 
-async def _no_leak(world: World, alive: Sequence[Process]) -> None:
+async def _no_leak(world: World, alive: Sequence[Process], lost: int) -> None:
     """L7: no session stands in an open transaction, none too many, and every living process says that it is well."""
 
     async def none_open() -> bool:
@@ -267,7 +269,9 @@ async def _no_leak(world: World, alive: Sequence[Process]) -> None:
     sessions = await world.value(
         "select count(*) from pg_stat_activity where datname = $1 and usename = $2", world.database, SERVICE.role
     )
-    assert sessions <= _CONNECTIONS * len(alive), f"L7: {sessions} sessions of {len(alive)} processes"
+    assert sessions - lost <= _CONNECTIONS * len(alive), (
+        f"L7: {sessions} sessions of {len(alive)} processes, {lost} of them lost"
+    )
     for process in alive:
         status, text = await process.get("/metrics")
         assert status == 200

@@ -25,6 +25,7 @@ from services.runtime.database import (
     CONFLICTS,
     LOST,
     OF_A_STATEMENT,
+    TAKEN,
     Budget,
     Conflict,
     Connection,
@@ -190,7 +191,7 @@ class UnitOfWork:
             outcome = "error"
             try:
                 reply = await self._execute_once(decide, key, one_snapshot, traceparent)
-            except CONFLICTS as error:
+            except (*CONFLICTS, *TAKEN) as error:
                 outcome = "conflict"
                 self._metrics.conflicts.inc()
                 if attempt == self._attempts:

@@ -1,4 +1,4 @@
-"""Use cases of the consultation, one function each: read, decide, answer with what to write."""
+"""Use cases of enquiries and people, one function each: read, decide, answer with what to write."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -7,10 +7,9 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from services.consultation import events, store
-from services.consultation.domain import (
+from services.consultation import events
+from services.consultation.domain.people import (
     ANSWERED_WITHIN,
-    Case,
     Enquiry,
     Member,
     Patient,
@@ -19,6 +18,7 @@ from services.consultation.domain import (
     merged,
     unresolved,
 )
+from services.consultation.store import people as store
 from services.directory import store as directory
 from services.directory.subscriptions import patient_row
 from services.runtime.database import Reader
@@ -34,7 +34,6 @@ __all__ = [
     "enter_in_error",
     "link_enquiry",
     "merge",
-    "open_case",
     "register",
     "set_account",
     "set_care_team",
@@ -184,18 +183,6 @@ async def enter_in_error(patient_id: UUID, by: str, reason: str, read: Reader, c
         return Rejected("record-not-in-use")
     said = _said("entered-in-error", known.id, None, by, reason, context)
     return _with_patient(replace(known, status="entered-in-error"), [said])
-
-
-async def open_case(wanted: Case, read: Reader, _: Context) -> Changes | Rejected:
-    """A patient asks for treatment under a programme; one case at a time for each."""
-    known = await store.patient(read, wanted.patient)
-    if known is None:
-        return Rejected("not-found", status=404)
-    if known.status != "active":
-        return Rejected("patient-not-active")
-    if await store.open_case(read, wanted.patient, wanted.therapy):
-        return Rejected("case-open")
-    return Changes(rows=[store.case_row(wanted)], events=[events.case_opened(wanted)], patient=str(wanted.patient))
 
 
 def _with_patient(

@@ -1,22 +1,19 @@
-"""All SQL of the consultation."""
+"""SQL of enquiries and people."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from services.consultation.domain import Case, Enquiry, Member, Patient, Person, name_key
+from services.consultation.domain.people import Enquiry, Member, Patient, Person, name_key
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Row, RowChange
 
 __all__ = [
-    "case_row",
-    "cases",
     "enquiries",
     "enquiries_after",
     "enquiry",
     "enquiry_row",
     "identity_row",
     "like",
-    "open_case",
     "patient",
     "patient_row",
     "person_key_row",
@@ -26,7 +23,6 @@ _ENQUIRY = """select id, name, email, phone, language, zone, therapy, received_a
                      version from enquiry"""
 _PATIENT = """select id, given_name, family_name, birth_date, email, phone, account, zone, language, region, status, care_team,
                      merged_into, version from patient"""
-_CASE = "select id, patient, therapy, opened_at, opened_by, status, version from care_case"
 
 
 # --- enquiries -----------------------------------------------------------------------------------------------------------
@@ -141,30 +137,3 @@ def _patient(row: Record) -> Patient:
         row["merged_into"],
         row["version"],
     )
-
-
-# --- cases ---------------------------------------------------------------------------------------------------------------
-
-
-async def cases(read: Reader, patient_id: UUID) -> Sequence[Case]:
-    """A patient's cases, newest first."""
-    rows = await read.fetch(f"{_CASE} where patient = $1 order by opened_at desc, id desc", patient_id)
-    return [Case(*row) for row in rows]
-
-
-async def open_case(read: Reader, patient_id: UUID, therapy: str) -> Case | None:
-    """The open case of a patient under a programme: there is at most one."""
-    row = await read.fetchrow(f"{_CASE} where patient = $1 and therapy = $2 and status = 'open'", patient_id, therapy)
-    return None if row is None else Case(*row)
-
-
-def case_row(wanted: Case) -> Row:
-    """What is written of a case."""
-    values = {
-        "patient": wanted.patient,
-        "therapy": wanted.therapy,
-        "opened_at": wanted.opened_at,
-        "opened_by": wanted.opened_by,
-        "status": wanted.status,
-    }
-    return Row("care_case", {"id": wanted.id}, values, wanted.version)

@@ -1,4 +1,4 @@
-"""Enquiries, patients and cases as values, and who may be the same person. Pure."""
+"""Enquiries and patients as values, and who may be the same person. Pure."""
 
 import datetime as dt
 import unicodedata
@@ -9,7 +9,6 @@ from uuid import UUID
 
 __all__ = [
     "ANSWERED_WITHIN",
-    "Case",
     "Enquiry",
     "Likeness",
     "Member",
@@ -92,19 +91,6 @@ class Patient:
     account: UUID | None = None
     care_team: tuple[Member, ...] = ()
     merged_into: UUID | None = None
-    version: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A patient under a programme; the consultation works on it."""
-
-    id: UUID
-    patient: UUID
-    therapy: str
-    opened_at: dt.datetime
-    opened_by: str
-    status: str = "open"
     version: int = 0
 
 

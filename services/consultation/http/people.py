@@ -1,4 +1,4 @@
-"""Routes of the consultation: anybody enquires, the front desk finds out who is who, the care team opens cases."""
+"""Routes of enquiries and people: anybody enquires, the front desk finds out who is who."""
 
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -7,8 +7,10 @@ from uuid import UUID
 import uuid_utils.compat
 from pydantic import Field, model_validator
 
-from services.consultation import commands, store
-from services.consultation.domain import Case, Enquiry, Member, Patient, Person, likeness
+from services.consultation.commands import people as commands
+from services.consultation.domain.people import Enquiry, Member, Patient, Person, likeness
+from services.consultation.http.shared import STAFF, TREATS, PatientPath, Therapy
+from services.consultation.store import people as store
 from services.directory import policy
 from services.runtime.database import Reader
 from services.runtime.edge.fields import Date, Id, Instant, Line, Region, Request, Response, Zone, field_error
@@ -23,24 +25,19 @@ from services.runtime.messaging.unit_of_work import Decide
 __all__ = ["ROUTES"]
 
 _FRONT = frozenset({Role.FRONT_DESK, Role.NURSE})
-_STAFF = frozenset({Role.FRONT_DESK, Role.NURSE, Role.PRESCRIBER, Role.THERAPIST})
 _DESK = Bearer(_FRONT, role_is_enough)
 _KEEPS = Bearer(frozenset({Role.FRONT_DESK}), policy.treats)
-_TREATS = Bearer(_STAFF, policy.treats)
 
 _POSSIBLE = ProblemType("possible-duplicate", 409, "Somebody like this is known: look at the matches and say who they are not")
 _ENQUIRY_CLOSED = ProblemType("enquiry-closed", 409, "This enquiry has been answered already")
 _PATIENT_UNKNOWN = ProblemType("patient-unknown", 409, "There is no such patient")
 _NOT_IN_USE = ProblemType("record-not-in-use", 409, "This record was merged or entered in error")
-_NOT_ACTIVE = ProblemType("patient-not-active", 409, "This patient is not treated here now")
 _NOT_MERGEABLE = ProblemType("not-mergeable", 409, "These two records cannot be made one")
 _NOT_MERGED = ProblemType("not-merged", 409, "This record was not merged into that one")
 _STAFF_UNKNOWN = ProblemType("staff-unknown", 409, "There is no such member of staff here")
 _ROLE_NOT_HELD = ProblemType("role-not-held", 409, "This member of staff does not have the role")
 _ACCOUNT_TAKEN = ProblemType("account-taken", 409, "Another patient signs in with this account")
-_CASE_OPEN = ProblemType("case-open", 409, "This patient has an open case under this programme")
 
-Therapy = Literal["ketamine", "semaglutide", "testosterone"]
 Email = Annotated[
     str, Field(max_length=254, pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")
 ]
@@ -49,12 +46,6 @@ Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+121255
 """E.164."""
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$", examples=["en-US"])]
 Reason = Annotated[Line, Field(min_length=5)]
-
-
-class PatientPath(Request):
-    """Path of a patient."""
-
-    patient: Id
 
 
 class EnquiryPath(Request):
@@ -437,64 +428,6 @@ def _enter_in_error(asked: Asked[ReasonBody, PatientPath]) -> Decide:
     return decide
 
 
-# --- cases ---------------------------------------------------------------------------------------------------------------
-
-
-class CaseBody(Request):
-    """The programme."""
-
-    therapy: Therapy
-
-
-class CaseShown(Response):
-    """A patient under a programme."""
-
-    case: Id
-    patient: Id
-    therapy: str
-    opened_at: Instant
-    opened_by: str
-    status: str
-
-
-class CaseList(Response):
-    """A patient's cases, newest first."""
-
-    cases: list[CaseShown]
-
-
-def _show_case(case: Case) -> CaseShown:
-    return CaseShown(
-        case=case.id,
-        patient=case.patient,
-        therapy=case.therapy,
-        opened_at=case.opened_at,
-        opened_by=case.opened_by,
-        status=case.status,
-    )
-
-
-def _open_case(asked: Asked[CaseBody, PatientPath]) -> Decide:
-    patient, therapy, by = asked.path.patient, asked.body.therapy, asked.principal.person
-
-    async def decide(read: Reader, context: Context) -> Changes | Rejected:
-        wanted = Case(uuid_utils.compat.uuid7(), patient, therapy, context.now, by)
-        decided = await commands.open_case(wanted, read, context)
-        if isinstance(decided, Rejected):
-            return decided
-        return replace(decided, reply=reply(_show_case(wanted), 201))
-
-    return decide
-
-
-def _list_cases(asked: Asked[Any, PatientPath]) -> Find:
-    async def find(read: Reader, _: Context) -> Found:
-        found = await store.cases(read, asked.path.patient)
-        return Found(CaseList(cases=[_show_case(case) for case in found]), [str(case.id) for case in found])
-
-    return find
-
-
 # --- the table -----------------------------------------------------------------------------------------------------------
 
 _SOMEBODY = {
@@ -607,7 +540,7 @@ ROUTES = (
         method="GET",
         path_template="/patients/{patient}",
         summary="A patient",
-        policy=Bearer(_STAFF | {Role.PATIENT, Role.AUDITOR}, policy.own_or_care_team),
+        policy=Bearer(STAFF | {Role.PATIENT, Role.AUDITOR}, policy.own_or_care_team),
         audit="patient.read",
         path=PatientPath,
         response=PatientShown,
@@ -618,7 +551,7 @@ ROUTES = (
         method="PUT",
         path_template="/patients/{patient}",
         summary="Correct or change who somebody is, and where they live",
-        policy=_TREATS,
+        policy=TREATS,
         audit="patient.edit",
         request=PatientBody,
         path=PatientPath,
@@ -633,7 +566,7 @@ ROUTES = (
         method="PUT",
         path_template="/patients/{patient}/care-team",
         summary="Say who treats a patient",
-        policy=_TREATS,
+        policy=TREATS,
         audit="care-team.set",
         request=CareTeamBody,
         path=PatientPath,
@@ -702,32 +635,5 @@ ROUTES = (
         idempotency=KEY_REQUIRED,
         errors=(_NOT_IN_USE,),
         examples=(Example({"reason": "Registered for a training"}),),
-    ),
-    Route(
-        name="open_case",
-        method="POST",
-        path_template="/patients/{patient}/cases",
-        summary="Open a case under a programme",
-        policy=_TREATS,
-        audit="case.open",
-        request=CaseBody,
-        path=PatientPath,
-        response=CaseShown,
-        status=201,
-        command=_open_case,
-        idempotency=KEY_REQUIRED,
-        errors=(_NOT_ACTIVE, _CASE_OPEN),
-        examples=(Example({"therapy": "ketamine"}),),
-    ),
-    Route(
-        name="list_cases",
-        method="GET",
-        path_template="/patients/{patient}/cases",
-        summary="A patient's cases",
-        policy=Bearer(_STAFF | {Role.PATIENT, Role.AUDITOR}, policy.own_or_care_team),
-        audit="cases.read",
-        path=PatientPath,
-        response=CaseList,
-        query=_list_cases,
     ),
 )
