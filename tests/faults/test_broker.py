@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ class Scene:
     world: World
     load: Load
     ledgers: list[Process]
+    answered: Counter[int] = field(default_factory=Counter)
 
     async def pending(self) -> int:
         return int(await self.world.value("select count(*) from outbox_pending"))
@@ -97,6 +99,8 @@ async def check(scenes: Sequence[Scene]) -> list[dict[str, int]]:
     """End the clients, then the ledger checks of both."""
     for scene in scenes:
         await scene.load.stop()
+        # Before what is unknown is asked again: a request that ``stop`` has cut may still be worked on, which is a 409 then.
+        scene.answered = scene.load.statuses
     return await asyncio.gather(*(check_ledger(scene.world, scene.load, within_s=60) for scene in scenes))
 
 
@@ -116,7 +120,7 @@ async def test_row_11_a_broker_that_is_gone_costs_nobody_a_command(
     await asyncio.gather(*(scene.publishes() for scene in scenes))
     counted = await check(scenes)
     for scene in scenes:
-        assert set(scene.load.statuses) == {201}, (scene.load.statuses, scene.load.refused)
+        assert set(scene.answered) == {201}, (scene.answered, scene.load.refused)
         assert await scene.metric("telemed_relay_rebuilds_total") == 0, "the producer was replaced"
     assert counted[0]["duplicates"] == 0, "one relay with one producer object sends nothing twice"
 
@@ -137,7 +141,7 @@ async def test_row_12_a_broker_killed_in_the_middle_of_batches_loses_and_doubles
         await asyncio.gather(*(scene.publishes() for scene in scenes))
     await check(scenes)
     for scene in scenes:
-        assert set(scene.load.statuses) == {201}, (scene.load.statuses, scene.load.refused)
+        assert set(scene.answered) == {201}, (scene.answered, scene.load.refused)
         assert await scene.metric("telemed_relay_rebuilds_total") == 0, "the producer was replaced"
 
 
@@ -226,7 +230,7 @@ async def test_row_45_a_network_that_lets_only_one_direction_through_is_an_outag
             await asyncio.gather(*(scene.publishes() for scene in scenes))
         await check(scenes)
         for scene in scenes:
-            assert set(scene.load.statuses) == {201}, (scene.load.statuses, scene.load.refused)
+            assert set(scene.answered) == {201}, (scene.answered, scene.load.refused)
             assert await scene.metric("telemed_relay_rebuilds_total") == 0, "the producer was replaced"
         for scene in scenes:
             await asyncio.gather(*(ledger.kill() for ledger in scene.ledgers))
