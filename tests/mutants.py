@@ -105,9 +105,9 @@ MUTANTS = (
     Mutant(
         "outbox in the same transaction",
         "services/runtime/messaging/unit_of_work.py",
-        "        await self._write_events(connection, [event for changes in full for event in changes.events], context)\n",
+        "        await self._write_events(connection, events, context, traceparent or current_traceparent())\n",
         "        async with self._database.acquire(Budget.HTTP) as other, other.transaction():\n"
-        "            await self._write_events(other, [event for changes in full for event in changes.events], context)\n",
+        "            await self._write_events(other, events, context, traceparent or current_traceparent())\n",
         ("tests/faults/test_commands.py",),
     ),
 )

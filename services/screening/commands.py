@@ -1,7 +1,7 @@
 """Use cases of screening: read, decide, answer with everything that has to be written together."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -212,9 +212,9 @@ class Screening:
         return Changes(rows=[store.task_row(taken)], pages=pages, patient=str(task.patient)), taken
 
     async def complete(
-        self, task_id: UUID, by: str, note: str, read: Reader, context: Context
+        self, task_id: UUID, by: str, roles: Collection[str], note: str, read: Reader, context: Context
     ) -> tuple[Changes, Task] | Rejected:
-        """A human has done what a task asks for, and says what."""
+        """A human of the task's role, or a prescriber, has done what it asks for, and says what."""
         task = await store.task(read, task_id)
         if task is None:
             return Rejected("not-found", status=404)
@@ -222,6 +222,8 @@ class Screening:
             return Rejected("task-closed")
         if task.kind is TaskKind.SCREEN:
             return Rejected("screen-not-completed")
+        if not {task.role, "prescriber"} & set(roles):
+            return Rejected("not-of-your-role", final=False)
         done = replace(
             task,
             assignee=task.assignee or by,

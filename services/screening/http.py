@@ -33,6 +33,8 @@ _RATED = ProblemType("clinician-rates", 403, "This scale is rated by a clinician
 _CLOSED = ProblemType("task-closed", 409, "The task is closed already")
 _NOT_SCREENED = ProblemType("screen-not-completed", 409, "This task is done by completing the C-SSRS")
 
+_NOT_YOURS = ProblemType("not-of-your-role", 403, "This task is done by its role or by a prescriber")
+
 _HELP = "988"
 """Suicide and Crisis Lifeline of the United States: call, text or chat, day and night."""
 
@@ -223,7 +225,7 @@ def routes(screening: Screening, *, treats: Relationship = policy.treats_or_on_d
             response=TaskShown,
             command=_complete(screening),
             idempotency=KEY_REQUIRED,
-            errors=(_CLOSED, _NOT_SCREENED),
+            errors=(_CLOSED, _NOT_SCREENED, _NOT_YOURS),
             examples=(Example({"note": "Called at 09:10; safety plan made, spouse present"}),),
         ),
     )
@@ -366,8 +368,8 @@ def _acknowledge(screening: Screening) -> Callable[[Asked[Any, TaskPath]], Decid
 def _complete(screening: Screening) -> Callable[[Asked[Done, TaskPath]], Decide]:
     def command(asked: Asked[Done, TaskPath]) -> Decide:
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
-            by, note = asked.principal.person, asked.body.note
-            decided = await screening.complete(asked.path.task, by, note, read, context)
+            who, note = asked.principal, asked.body.note
+            decided = await screening.complete(asked.path.task, who.person, who.roles, note, read, context)
             return decided if isinstance(decided, Rejected) else replace(decided[0], reply=reply(_task(decided[1])))
 
         return decide

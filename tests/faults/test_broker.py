@@ -101,7 +101,10 @@ async def check(scenes: Sequence[Scene]) -> list[dict[str, int]]:
         await scene.load.stop()
         # Before what is unknown is asked again: a request that ``stop`` has cut may still be worked on, which is a 409 then.
         scene.answered = scene.load.statuses
-    return await asyncio.gather(*(check_ledger(scene.world, scene.load, within_s=60) for scene in scenes))
+    counted = await asyncio.gather(*(check_ledger(scene.world, scene.load, within_s=60) for scene in scenes))
+    for scene in scenes:
+        assert all(b'"request-in-progress"' in body for body in scene.load.refused), scene.load.refused
+    return counted
 
 
 async def test_row_11_a_broker_that_is_gone_costs_nobody_a_command(

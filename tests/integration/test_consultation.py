@@ -291,6 +291,8 @@ async def test_a_high_has_its_task_clock_and_page_without_kafka_and_is_closed_by
         == 0
     )
     note = {"note": "Called; safety plan made, sister is with her"}
+    nurse = await post(clinic, "nurse.b", f"/tasks/{task['task']}/completion", note)
+    assert (nurse.status, nurse.code) == (403, "not-of-your-role"), "a high is closed by a prescriber"
     done = (await post(clinic, "prescriber.a", f"/tasks/{task['task']}/completion", note)).ok()
     assert (done["status"], done["assignee"]) == ("done", clinic.id("prescriber.a"))
     assert (await post(clinic, "prescriber.a", f"/tasks/{task['task']}/completion", note)).code == "task-closed"

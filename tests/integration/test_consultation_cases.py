@@ -150,6 +150,9 @@ async def test_the_demo_patient_is_incomplete_twice_then_for_review_and_a_human_
     assert (await draft(clinic, case, APPROVED)).code == "no-consent"
     early = await post(clinic, "patient.a", f"{case}/consents", {"version": "3", "method": "on-screen"})
     assert (early.status, early.code) == (409, "education-not-read")
+    for login, method in (("front_desk.a", "on-screen"), ("nurse.b", "on-screen"), ("patient.a", "on-paper")):
+        for_them = await post(clinic, login, f"{case}/consents", {"version": "3", "method": method})
+        assert (for_them.status, for_them.code) == (403, "not-your-way-to-consent")
     await consented(clinic, case)
     assert (await draft(clinic, case, {**APPROVED, "reason": ""})).code == "reason-required"
     assert (await draft(clinic, case, {**APPROVED, "conditions": ["K-E-AGE"]})).code == "condition-unknown"

@@ -586,7 +586,6 @@ def _written_then_read(port: int, text: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=12) as client:
         for start in range(0, len(text), 65_536):
             client.sendall(text[start : start + 65_536])
-            time.sleep(0.002)
         answer = b""
         while some := client.recv(65_536):
             answer += some

@@ -35,6 +35,9 @@ _NOT_EVALUABLE = ProblemType("not-evaluable", 422, "What is known of this case c
 _FUTURE = ProblemType("in-the-future", 422, "This has not happened yet")
 _TOPIC = ProblemType("topic-unknown", 422, "There is no such topic to be read before consent")
 _NOT_READ = ProblemType("education-not-read", 409, "What has to be read before consent has not been read")
+_METHOD = ProblemType(
+    "not-your-way-to-consent", 403, "On a screen only the patient consents; staff record what was signed on paper"
+)
 _HOLDS = ProblemType("consent-holds", 409, "A consent holds already; withdraw it first")
 _WITHDRAWN = ProblemType("consent-withdrawn", 409, "This consent was withdrawn already")
 
@@ -317,7 +320,7 @@ def routes(cases: Cases) -> tuple[Route, ...]:
             status=201,
             command=_give_consent(cases),
             idempotency=KEY_REQUIRED,
-            errors=(CASE_CLOSED, _NOT_READ, _HOLDS),
+            errors=(CASE_CLOSED, _NOT_READ, _HOLDS, _METHOD),
             examples=(Example({"version": "3", "method": "on-screen"}),),
         ),
         Route(
@@ -532,6 +535,9 @@ def _give_consent(cases: Cases) -> Callable[[Asked[ConsentBody, CasePath]], Deci
         body, by = asked.body, asked.principal.person
 
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            # On a screen the patient consents themself; what staff record was signed on paper.
+            if (body.method == "on-screen") != (asked.principal.roles == {Role.PATIENT}):
+                return Rejected(_METHOD.code, final=False)
             decided = await cases.give_consent(asked.path.case, body.version, body.method, by, read, context)
             if isinstance(decided, Rejected):
                 return decided
