@@ -24,7 +24,8 @@ CHECK_COVERAGE = "clinic.check-coverage"
 UNCOVERED = "clinic.uncovered"
 """Page: a role will have nobody on duty."""
 
-_EVERY = dt.timedelta(hours=1)
+_LONGEST = dt.timedelta(days=1)
+"""Between two looks at the roster, at most."""
 
 
 async def set_staff(wanted: Staff, read: Reader, _: Context) -> Changes:
@@ -68,14 +69,19 @@ async def require_coverage(wanted: Coverage, read: Reader, context: Context) -> 
 
 
 def check_coverage(rules: Sequence[Coverage], shifts: Sequence[Shift], calendar: Calendar | None, context: Context) -> Changes:
-    """Page for the first hole of each role within its notice, once for each day, and look again in an hour."""
+    """Page for the first hole of each role within its notice, once for each day; look again when the next one comes into it."""
     pages = []
+    # On a grid, so that several edits do not each begin a chain of looks.
+    again = context.now.replace(hour=0, minute=0, second=0, microsecond=0) + _LONGEST
     for rule in rules:
         holes = uncovered(rule, shifts, calendar, context.now, context.now + rule.notice)
         # One page for a role and day: a hole that has begun would otherwise be another one at every look.
         pages += [RaisePage(UNCOVERED, f"uncovered:{rule.role}:{hole.starts_at.date()}", rule.role) for hole in holes[:1]]
-    hour = context.now.replace(minute=0, second=0, microsecond=0) + _EVERY
-    return Changes(pages=pages, timers=[SetTimer(CHECK_COVERAGE, f"hourly:{hour.isoformat()}", "roster", hour)])
+        ahead = context.now + rule.notice
+        # A hole that is there already is paged again for each day that it lasts.
+        comes = [hole.starts_at - rule.notice for hole in uncovered(rule, shifts, calendar, ahead, ahead + _LONGEST)]
+        again = min([again, *(at for at in comes if at > context.now)])
+    return Changes(pages=pages, timers=[SetTimer(CHECK_COVERAGE, f"look:{again.isoformat()}", "roster", again)])
 
 
 def _check_now(context: Context, cause: str) -> SetTimer:

@@ -145,8 +145,8 @@ async def shifts_between(read: Reader, start: dt.datetime, end: dt.datetime) -> 
 
 
 async def shifts_ahead(read: Reader, rules: Sequence[Coverage]) -> list[Shift]:
-    """Shifts that touch the longest notice of some rules, from now on by the clinic's clock."""
-    notice = max((rule.notice for rule in rules), default=dt.timedelta(0))
+    """Shifts that touch the longest notice of some rules and the day behind it, from now on by the clinic's clock."""
+    notice = max((rule.notice for rule in rules), default=dt.timedelta(0)) + dt.timedelta(days=1)
     rows = await read.fetch(
         f"{_SHIFT} where active and ends_at > runtime.clinic_now() and starts_at < runtime.clinic_now() + $1", notice
     )

@@ -126,7 +126,7 @@ async def test_a_role_without_anybody_on_duty_is_shown_and_paged_in_advance(clin
     assert not await clinic.value("clinic", "select count(*) from page")
     rule = {"hours": "always", "notice_h": 12}
     (await clinic.call("admin.a", "clinic", "PUT", "/coverage/nurse", rule, version=0)).ok()
-    await clinic.until("clinic", "select count(*) from timer where dedupe_key like 'hourly:%'")
+    await clinic.until("clinic", "select count(*) from timer where dedupe_key like 'look:%'")
     assert not await clinic.value("clinic", "select count(*) from page"), "the hole is not near enough"
 
     (await clinic.call("admin.a", "clinic", "PUT", "/coverage/nurse", {**rule, "notice_h": 48}, version=1)).ok()
@@ -142,8 +142,9 @@ async def test_a_role_without_anybody_on_duty_is_shown_and_paged_in_advance(clin
     assert (hole["role"], [one["pager"] for one in roster["shifts"]]) == ("nurse", ["nurse-1"])
 
     # The clinic's clock goes on: it looks again by itself, and does not page the same day's hole twice.
-    await clinic.advance(3600)
-    await clinic.until("clinic", "select count(*) > 1 from timer where dedupe_key like 'hourly:%'")
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + 24 * HOUR
+    await clinic.advance((midnight - now).total_seconds() + 1)
+    await clinic.until("clinic", "select count(*) > 1 from timer where dedupe_key like 'look:%'")
     assert await clinic.value("clinic", "select count(*) from page") == 1
     assert len(await events(clinic, "shift-changed")) == 1
     assert len(await events(clinic, "calendar-changed")) == 1
