@@ -7,7 +7,7 @@ from uuid import UUID
 
 from schemas.values import zone_of
 
-__all__ = ["OpenSpan", "OpeningHours", "Patient", "Qualification", "Shift", "Staff"]
+__all__ = ["OpenSpan", "OpeningHours", "Patient", "Qualification", "Shift", "Staff", "lacks_to_prescribe"]
 
 _SEARCHED_DAYS = 60
 
@@ -79,6 +79,15 @@ class Staff:
             and (site is None or one.site == site)
             for one in self.credentials
         )
+
+
+def lacks_to_prescribe(signer: Staff | None, region: str, at: dt.datetime) -> str:
+    """What a signer lacks to decide on, plan or order treatment for a patient of a state (decision A18); empty: nothing."""
+    if signer is None or not signer.active or "prescriber" not in signer.roles:
+        return "prescriber"
+    if not signer.holds("licence", at, region=region):
+        return "licence"
+    return next((kind for kind in ("dea", "acls") if not signer.holds(kind, at)), "")
 
 
 @dataclass(frozen=True, slots=True)

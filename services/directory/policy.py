@@ -1,6 +1,6 @@
 """Relationship checks of routes, over the service's own copy: whose record is it, and does the asker have to do with it?"""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from uuid import UUID
 
 from services.directory import store
@@ -10,7 +10,7 @@ from services.runtime.edge.policy import Relationship
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.messaging.changes import Context
 
-__all__ = ["either", "own_or_care_team", "own_record", "treats", "treats_or_on_duty"]
+__all__ = ["about", "either", "own_or_care_team", "own_record", "treats", "treats_or_on_duty"]
 
 _CLINIC_WIDE = frozenset({Role.FRONT_DESK, Role.AUDITOR})
 
@@ -47,6 +47,25 @@ def either(one: Relationship, other: Relationship) -> Relationship:
 
     check.__name__ = f"{one.__name__}_or_{other.__name__}"  # as the access table shows it
     return check
+
+
+def about(word: str, patient_of: Callable[[Reader, UUID], Awaitable[UUID | None]]) -> Callable[[Relationship], Relationship]:
+    """For records that belong to a patient: makes a check of the patient into one of the record.
+
+    Args:
+        word: what the record is called in the path: ``plan``.
+        patient_of: whose it is.
+    """
+
+    def of(relationship: Relationship) -> Relationship:
+        async def check(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
+            patient = await patient_of(read, UUID(record[word]))
+            return await relationship(read, who, {"patient": str(patient)}, context) if patient else ""
+
+        check.__name__ = f"{relationship.__name__}_of_the_{word}"  # as the access table shows it
+        return check
+
+    return of
 
 
 own_or_care_team = either(own_record, treats)

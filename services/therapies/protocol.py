@@ -49,6 +49,7 @@ class Therapy:
     plan: Part | None = None
     dose: Part | None = None
     schedule: Part | None = None
+    series: Part | None = None
     adjustment: Part | None = None
     start_gate: Part | None = None
     resume_gate: Part | None = None

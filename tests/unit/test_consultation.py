@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.consultation.domain.cases import Examination, Finding, Known, document, intake_problems
-from services.consultation.domain.decisions import Basis, Wanted, lacks, objection
+from services.consultation.domain.decisions import Basis, Wanted, objection
 from services.consultation.domain.people import Likeness, Patient, Person, likeness, may_be_merged, name_key, unresolved
-from services.directory.domain import Qualification, Staff
+from services.directory.domain import Qualification, Staff, lacks_to_prescribe
 from services.therapies.cases import read_case
 from services.therapies.evidence import Outcome
 from services.therapies.ketamine.eligibility import EligibilityCase
@@ -159,8 +159,8 @@ def test_what_a_signer_has_to_hold(changes: dict[str, Any], lacking: str) -> Non
     }
     credentials = tuple(one for kind, one in held.items() if kind != changes.get("without"))
     staff = Staff(UUID(int=3), changes.get("roles", frozenset({"prescriber"})), credentials, changes.get("active", True))
-    assert lacks(staff, changes.get("region", "US-NY"), changes.get("at", AT)) == lacking
-    assert lacks(None, "US-NY", AT) == "prescriber"
+    assert lacks_to_prescribe(staff, changes.get("region", "US-NY"), changes.get("at", AT)) == lacking
+    assert lacks_to_prescribe(None, "US-NY", AT) == "prescriber"
 
 
 # --- the case that the rules are asked about -----------------------------------------------------------------------------

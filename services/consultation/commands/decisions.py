@@ -10,11 +10,12 @@ import uuid_utils.compat
 from schemas.values import zone_of
 from services.consultation import events
 from services.consultation.domain.cases import Case
-from services.consultation.domain.decisions import Basis, DecisionContent, Wanted, lacks, objection
+from services.consultation.domain.decisions import Basis, DecisionContent, Wanted, objection
 from services.consultation.domain.people import Patient
 from services.consultation.store import cases, people
 from services.consultation.store import decisions as store
 from services.directory import store as directory
+from services.directory.domain import lacks_to_prescribe
 from services.runtime.database import Reader
 from services.runtime.edge.principal import Principal
 from services.runtime.edge.signature import SignatureBody, content_hash, sign
@@ -88,7 +89,7 @@ class Decisions:
         patient = await people.patient(read, case.patient)
         assert patient is not None  # noqa: S101 - a case refers to its patient
         signer = await directory.staff(read, UUID(who.person))
-        if lacks(signer, patient.region, context.now):
+        if lacks_to_prescribe(signer, patient.region, context.now):
             return Rejected("not-qualified", final=False)
         proposal = await cases.evaluation(read, case_id)
         if proposal is None:

@@ -7,10 +7,9 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from services.directory.domain import Staff
 from services.therapies.evidence import Outcome
 
-__all__ = ["Basis", "DecisionContent", "Wanted", "lacks", "objection"]
+__all__ = ["Basis", "DecisionContent", "Wanted", "objection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +116,3 @@ def _differs(wanted: Wanted, basis: Basis) -> bool:
     """Whether a decision is another one than what is proposed."""
     proposed = basis.outcome in (Outcome.ELIGIBLE, Outcome.ELIGIBLE_WITH_CONDITIONS)
     return wanted.kind == "revoked" or (wanted.kind == "approved") is not proposed
-
-
-def lacks(signer: Staff | None, region: str, at: dt.datetime) -> str:
-    """What a signer lacks to decide for a patient of a state (decision A18); empty: nothing."""
-    if signer is None or not signer.active or "prescriber" not in signer.roles:
-        return "prescriber"
-    if not signer.holds("licence", at, region=region):
-        return "licence"
-    return next((kind for kind in ("dea", "acls") if not signer.holds(kind, at)), "")

@@ -16,8 +16,8 @@ from services.directory import policy
 from services.runtime.database import Reader
 from services.runtime.edge import problems
 from services.runtime.edge.fields import Code, Id, Instant, Line, Quantity, Request, Response, field_error
-from services.runtime.edge.policy import Bearer, Relationship
-from services.runtime.edge.principal import Principal, Role
+from services.runtime.edge.policy import Bearer
+from services.runtime.edge.principal import Role
 from services.runtime.edge.problems import FieldProblem, ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Find, Found, Route, reply
 from services.runtime.messaging.changes import Changes, Context, Rejected
@@ -26,6 +26,10 @@ from services.therapies import evidence
 from services.therapies.evidence import plain
 
 __all__ = ["CASE_CLOSED", "CasePath", "of_case", "routes"]
+
+of_case = policy.about("case", store.patient_of_case)
+"""Whose case it is."""
+_of_consent = policy.about("consent", store.patient_of_consent)
 
 _NOT_ACTIVE = ProblemType("patient-not-active", 409, "This patient is not treated here now")
 _CASE_OPEN = ProblemType("case-open", 409, "This patient has an open case under this programme")
@@ -38,6 +42,7 @@ _NOT_READ = ProblemType("education-not-read", 409, "What has to be read before c
 _METHOD = ProblemType(
     "not-your-way-to-consent", 403, "On a screen only the patient consents; staff record what was signed on paper"
 )
+_TEXT = ProblemType("consent-text-not-in-force", 409, "This is not the version of the text that is in force")
 _HOLDS = ProblemType("consent-holds", 409, "A consent holds already; withdraw it first")
 _WITHDRAWN = ProblemType("consent-withdrawn", 409, "This consent was withdrawn already")
 
@@ -320,7 +325,7 @@ def routes(cases: Cases) -> tuple[Route, ...]:
             status=201,
             command=_give_consent(cases),
             idempotency=KEY_REQUIRED,
-            errors=(CASE_CLOSED, _NOT_READ, _HOLDS, _METHOD),
+            errors=(CASE_CLOSED, _NOT_READ, _HOLDS, _METHOD, _TEXT),
             examples=(Example({"version": "3", "method": "on-screen"}),),
         ),
         Route(
@@ -362,27 +367,6 @@ def routes(cases: Cases) -> tuple[Route, ...]:
             query=_show_evaluation,
         ),
     )
-
-
-def of_case(relationship: Relationship) -> Relationship:
-    """A relationship to a patient, for routes that name a case."""
-
-    async def check(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
-        patient = await store.patient_of_case(read, UUID(record["case"]))
-        return await relationship(read, who, {"patient": str(patient)}, context) if patient else ""
-
-    check.__name__ = f"{relationship.__name__}_of_the_case"  # as the access table shows it
-    return check
-
-
-def _of_consent(relationship: Relationship) -> Relationship:
-    async def check(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
-        known = await store.consent(read, UUID(record["consent"]))
-        patient = await store.patient_of_case(read, known.case) if known else None
-        return await relationship(read, who, {"patient": str(patient)}, context) if patient else ""
-
-    check.__name__ = f"{relationship.__name__}_of_the_consent"
-    return check
 
 
 def _show_case(case: Case) -> CaseShown:

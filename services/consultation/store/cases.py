@@ -23,6 +23,7 @@ __all__ = [
     "intake_row",
     "open_case",
     "patient_of_case",
+    "patient_of_consent",
     "scores",
     "topics_read",
 ]
@@ -53,6 +54,14 @@ async def open_case(read: Reader, patient_id: UUID, therapy: str) -> Case | None
 async def patient_of_case(read: Reader, case_id: UUID) -> UUID | None:
     """Whose case it is."""
     found: UUID | None = await read.fetchval("select patient from care_case where id = $1", case_id)
+    return found
+
+
+async def patient_of_consent(read: Reader, consent_id: UUID) -> UUID | None:
+    """Whose consent it is."""
+    found: UUID | None = await read.fetchval(
+        "select c.patient from consent k join care_case c on c.id = k.care_case where k.id = $1", consent_id
+    )
     return found
 
 

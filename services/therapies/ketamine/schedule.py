@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from schemas.values import Moment
 from services.therapies.calendar import breaks_cap, breaks_gap, resolve
 from services.therapies.evidence import Assessment, Evaluation, Outcome, Problem, Rejected, Thresholds
-from services.therapies.ketamine.dosing import DosePlan, check_plan
+from services.therapies.ketamine.dosing import Basis, DosePlan, check_plan
 
-__all__ = ["MaintenanceCase", "PlanCase", "ScheduleCase", "check_series", "maintenance", "plan", "schedule"]
+__all__ = [
+    "MaintenanceCase",
+    "PlanCase",
+    "ScheduleCase",
+    "SeriesCase",
+    "check_series",
+    "maintenance",
+    "plan",
+    "schedule",
+    "series",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,28 @@ def check_series(starts: Sequence[Moment], zone: str, rules: Thresholds) -> tupl
         message = f"more than {rules['cap'].count} in {rules['cap.window'].elapsed.days} consecutive dates"
         problems.append(Problem("cap", f"starts[{cap}]", message))
     return tuple(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesCase:
+    """Starts that somebody wants, each chosen by hand; ``earlier`` are those that already happened."""
+
+    at: Moment
+    starts: tuple[Moment, ...]
+    earlier: tuple[Moment, ...] = ()
+
+
+def series(case: SeriesCase, rules: Thresholds) -> Evaluation[tuple[Moment, ...]] | Rejected:
+    """Accept chosen starts, in time order, or name each that is past or breaks the gap or the cap."""
+    problems = [
+        Problem("in-the-past", f"starts[{i}]", "has passed") for i, start in enumerate(case.starts) if start.at < case.at.at
+    ]
+    if problems := [*problems, *check_series([*case.earlier, *case.starts], case.at.zone, rules)]:
+        return Rejected(tuple(problems))
+    e = Assessment("ketamine.series", rules, case.at.at)
+    for i, start in enumerate(case.starts):
+        e.look(f"starts[{i}]", "start", start.at)
+    return e.close(Outcome.PROPOSED, tuple(sorted(case.starts)))
 
 
 def schedule(case: ScheduleCase, rules: Thresholds) -> Evaluation[tuple[Moment, ...]] | Rejected:
@@ -133,7 +165,7 @@ class PlanCase:
     Attributes:
         eligibility: the proposed outcome that a human has signed, and until when (local date) it may be used.
         in_person_evaluation: when the prescriber saw the patient in person; without it no ketamine plan is approved.
-        plan: the dose plan to check.
+        plan: the dose plan to check; None asks for the usual one.
     """
 
     at: Moment
@@ -142,14 +174,17 @@ class PlanCase:
     eligibility_valid_until: dt.date | None
     in_person_evaluation: dt.datetime | None
     consent_current: bool | None
-    plan: DosePlan
+    plan: DosePlan | None = None
 
 
 def plan(case: PlanCase, rules: Thresholds) -> Evaluation[DosePlan] | Rejected:
     """Propose a dose plan for signature: REVIEW until everything it rests on is there, never for a patient who is
     INELIGIBLE.
     """
-    problems = check_plan(case.plan, rules)
+    dose_plan = case.plan or DosePlan(
+        dose=rules["dose.usual.low"].quantity, basis=Basis.ACTUAL, duration=rules["duration.minimum"].quantity
+    )
+    problems = check_plan(dose_plan, rules)
     if case.eligibility is Outcome.INELIGIBLE:
         problems += (Problem("ineligible", "eligibility", "an ineligible patient gets no plan"),)
     if problems:
@@ -173,4 +208,4 @@ def plan(case: PlanCase, rules: Thresholds) -> Evaluation[DosePlan] | Rejected:
         e.lack("in_person_evaluation", "the prescriber sees the patient in person before the plan is approved")
     if case.consent_current is not True:
         e.lack("consent_current", "current consent")
-    return e.close(Outcome.REVIEW if e.absent else Outcome.PROPOSED, case.plan)
+    return e.close(Outcome.REVIEW if e.absent else Outcome.PROPOSED, dose_plan)
