@@ -14,12 +14,29 @@ from schemas.values import Moment
 from services.therapies.evidence import GATE_PRECEDENCE, Assessment, Evaluation, Outcome, Rejected, Thresholds, is_stale
 from services.therapies.protocol import Keys
 
-__all__ = ["KEYS", "PrescriptionCase", "flexibility_applies", "missing_consent_topics", "prescription", "schedule_of"]
+__all__ = [
+    "KEYS",
+    "PrescriptionCase",
+    "consent_text",
+    "flexibility_applies",
+    "missing_consent_topics",
+    "prescription",
+    "schedule_of",
+]
 
 KEYS: Final = Keys(
     values={"pdmp.fresh": "d", "pdmp.fresh.*": "d"},
     rules=frozenset({"R-IN-PERSON", "R-LICENCE", "R-PDMP", "R-DEA", "R-TWO-FACTOR", "R-STATE-LAW", "R-SCHEDULE"}),
-    lists=frozenset({"schedule.ketamine", "schedule.testosterone", "schedule.semaglutide", "flexibility", "consent.ketamine"}),
+    lists=frozenset(
+        {
+            "schedule.ketamine",
+            "schedule.testosterone",
+            "schedule.semaglutide",
+            "flexibility",
+            "consent.ketamine",
+            "consent_text.ketamine",
+        }
+    ),
 )
 
 NOT_CONTROLLED: Final = "none"
@@ -120,6 +137,11 @@ def _controlled(case: PrescriptionCase, today: dt.date, e: Assessment) -> None:
         e.fire("R-PDMP", checked)
     if case.setting == "home" and case.two_factor is not True:
         e.fire("R-TWO-FACTOR", e.look("two_factor", case.two_factor))
+
+
+def consent_text(programme: str, rules: Thresholds) -> str | None:
+    """The version of the consent text that is in force; None for a programme without a signed one."""
+    return next(iter(rules.lists.get(f"consent_text.{programme}", ())), None)
 
 
 def missing_consent_topics(programme: str, topics: frozenset[str], rules: Thresholds) -> tuple[str, ...]:

@@ -225,6 +225,8 @@ async def test_consent_is_withdrawn_at_any_time_and_an_approval_revoked(clinic: 
     assert (
         await post(clinic, "patient.a", f"{case}/consents", {"version": "3", "method": "on-screen"})
     ).code == "consent-holds"
+    old = await post(clinic, "patient.a", f"{case}/consents", {"version": "2", "method": "on-screen"})
+    assert (old.status, old.code) == (409, "consent-text-not-in-force")
     await asked(clinic, case)
     shown = (await draft(clinic, case, APPROVED)).ok()
     (await sign(clinic, case, APPROVED, shown["shown"])).ok()

@@ -17,7 +17,7 @@ from services.directory import store as directory
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import Changes, Context, Rejected
 from services.screening import store as screening
-from services.therapies import cadence, evidence
+from services.therapies import cadence, evidence, regulatory
 from services.therapies.cases import read_case
 from services.therapies.evidence import Evaluation, Thresholds, canonical
 from services.therapies.protocol import Part
@@ -147,6 +147,9 @@ class Cases:
             return case
         if set(await self._topics(case, read, context)) - await store.topics_read(read, case_id):
             return Rejected("education-not-read", final=False)
+        in_force = await self._consent_text(case, read, context)
+        if in_force is not None and text != in_force:
+            return Rejected("consent-text-not-in-force", final=False)
         known = await store.consent_of_case(read, case_id)
         if known is not None:
             return Rejected("consent-holds")
@@ -219,9 +222,16 @@ class Cases:
         return self.rulebook.on(name, context.now.astimezone(zone_of(zone)).date())
 
     async def _topics(self, case: Case, read: Reader, context: Context) -> tuple[str, ...]:
-        hours = await directory.opening_hours(read)
-        rules = self._rules("cadence", hours.zone if hours else "UTC", context)
+        rules = self._rules("cadence", await _zone(read), context)
         return cadence.education(case.therapy, "before consent", rules)
+
+    async def _consent_text(self, case: Case, read: Reader, context: Context) -> str | None:
+        return regulatory.consent_text(case.therapy, self._rules("regulatory", await _zone(read), context))
+
+
+async def _zone(read: Reader) -> str:
+    hours = await directory.opening_hours(read)
+    return hours.zone if hours else "UTC"
 
 
 async def _open(read: Reader, case_id: UUID) -> Case | Rejected:

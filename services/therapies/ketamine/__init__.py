@@ -60,6 +60,7 @@ VALUES: Final[dict[str, str]] = {
         "Cel": "plausible.temperature.low plausible.temperature.high",
         "d": """
             age_of.tests age_of.vitals age_of.hcg age_of.cssrs eligibility.valid cap.window baseline.age start.glp1
+            record.due
         """,
         "mg/kg": "dose.minimum dose.usual.low dose.maximum dose.step_up",
         "min": """
@@ -97,6 +98,7 @@ THERAPY: Final = Therapy(
     plan=Part(schedule.PlanCase, schedule.plan),
     dose=Part(dosing.DoseCase, dosing.dose_of_the_day),
     schedule=Part(schedule.ScheduleCase, schedule.schedule),
+    series=Part(schedule.SeriesCase, schedule.series),
     adjustment=Part(schedule.MaintenanceCase, schedule.maintenance),
     start_gate=Part(gates.StartCase, gates.start_gate),
     resume_gate=Part(gates.ResumeCase, gates.resume_gate),

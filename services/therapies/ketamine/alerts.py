@@ -35,6 +35,7 @@ __all__ = [
     "alerts",
     "begin",
     "fold",
+    "next_silence",
     "step",
 ]
 
@@ -265,6 +266,19 @@ def advance(state: AlertState, now: dt.datetime, rules: Thresholds) -> tuple[Ale
     _silence(work, now, rules)
     work.clock = now
     return work, work.alerts[len(state.alerts) :]
+
+
+def next_silence(state: AlertState, rules: Thresholds) -> dt.datetime | None:
+    """When the next alert about silence is due if nothing comes; None when none is left to raise."""
+    if state.closed is not None:
+        return None
+    due = [
+        since + limit.elapsed
+        for family, tier, limit, since in _watched(state, rules)
+        if (seen := state.gaps_done.get(family)) is None or seen[0] != since or seen[1] < tier
+    ]
+    # A limit of "more than" is reached just behind it.
+    return min(due) + dt.timedelta(microseconds=1) if due else None
 
 
 def fold(state: AlertState, entries: Iterable[Entry], now: dt.datetime, rules: Thresholds) -> AlertState | Rejected:
@@ -610,15 +624,9 @@ def _silence(work: AlertState, until: dt.datetime, rules: Thresholds, *, inclusi
     """
     if work.closed is not None:
         until = min(until, work.closed)
-    last = max(work.start, work.pressures[-1][0]) if work.pressures else work.start
-    watched = [("bp_gap", tier, rules[key], last) for tier, key in BP_GAP[work.ended is not None]]
-    if work.awake_sets < rules["gap.spo2.awake_sets"].count:
-        watched += [("spo2_gap", tier, rules[key], work.silent_from) for tier, key in SPO2_GAP]
-    if work.recheck_from is not None:
-        watched.append(("bp_recheck", Tier.STOP, rules["recheck.red.overdue"], work.recheck_from))
     due = [
         (since + limit.elapsed, family, tier, limit, since)
-        for family, tier, limit, since in watched
+        for family, tier, limit, since in _watched(work, rules)
         if until - since > limit.elapsed or (inclusive and limit.reached(until - since))
     ]
     for at, family, tier, limit, since in sorted(due, key=lambda d: (d[0], d[1], d[2])):
@@ -626,6 +634,17 @@ def _silence(work: AlertState, until: dt.datetime, rules: Thresholds, *, inclusi
         if seen is None or seen[0] != since or seen[1] < tier:
             work.gaps_done[family] = (since, tier)
             _raise(work, family, tier, at, since, f"nothing for {limit.quantity}", limit.key, at)
+
+
+def _watched(state: AlertState, rules: Thresholds) -> list[tuple[str, Tier, Threshold, dt.datetime]]:
+    """Of what silence is an alert now: family, tier, limit, and since when it is silent."""
+    last = max(state.start, state.pressures[-1][0]) if state.pressures else state.start
+    watched = [("bp_gap", tier, rules[key], last) for tier, key in BP_GAP[state.ended is not None]]
+    if state.awake_sets < rules["gap.spo2.awake_sets"].count:
+        watched += [("spo2_gap", tier, rules[key], state.silent_from) for tier, key in SPO2_GAP]
+    if state.recheck_from is not None:
+        watched.append(("bp_recheck", Tier.STOP, rules["recheck.red.overdue"], state.recheck_from))
+    return watched
 
 
 def _raise(

@@ -23,6 +23,7 @@ from services.therapies.ketamine.alerts import (
     alerts,
     begin,
     fold,
+    next_silence,
     step,
 )
 from services.therapies.ketamine.gates import VitalsSet
@@ -813,3 +814,18 @@ def test_as_a_part_it_replays_a_session_with_evidence() -> None:
     assert was_amber.outcome is Outcome.ROUTINE
     impossible = alerts(replace(calm, readings=(reading(0.5, spo2=101),)), RULES)
     assert isinstance(impossible, Rejected)
+
+
+def test_the_next_silence_is_exactly_when_silence_raises_the_next_alert() -> None:
+    """A caller that waits until then, and looks, finds it; a moment before there is nothing."""
+    state = begin(T0, vitals(), RULES)
+    raised = []
+    while (due := next_silence(state, RULES)) is not None:
+        quiet, none = advance(state, due - dt.timedelta(microseconds=2), RULES)
+        assert none == ()
+        state, new = advance(quiet, due, RULES)
+        assert new, "nothing was raised when it was due"
+        raised += [(alert.family, alert.tier.name) for alert in new]
+    assert sorted(raised) == [
+        ("bp_gap", "AMBER"), ("bp_gap", "RED"), ("bp_gap", "STOP"), ("spo2_gap", "RED"), ("spo2_gap", "STOP"),
+    ]  # fmt: skip

@@ -1,1 +1,1 @@
-DfiWAercVdEYnJGvLcMeQeVFx89sWfWkrgE8s2IgqwOJMjck3zsPOJKvZjlWEnWcaDADmrizeJcm4JXiARHkDw==
+amLlpIfgkGSQaPQ6M8Cx/Yaa9LXooqQJ91708fcA33J1V4N0sirJhYoLGg/BcQJis2kCou1Wkw6dxWx+kczdBA==

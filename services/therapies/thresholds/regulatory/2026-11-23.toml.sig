@@ -1,1 +1,1 @@
-Bcua9snptaQvEcUxTQfkbnH4ItJdOFD/Xogpk6ISjZGolZATYw8Wg3laO93ydRyHBNjQDJKNQT93dKFJNpt/Cg==
+7X0nsQlWiAjz6eIPa09Do25fdPvZ8c7HP/zduQYPMgdbK93hYto+9psGK2+Nk+DaVUILpHcbFqVwA9mjqebOBw==

@@ -1,0 +1,285 @@
+"""Use cases after the infusion: adverse events, discharge, other endings, and the review before the next session."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+from pydantic import BaseModel
+
+from schemas.values import Quantity
+from services.directory import store as directory
+from services.runtime.database import Reader
+from services.runtime.edge.principal import Principal, Role
+from services.runtime.edge.signature import SignatureBody, content_hash, sign
+from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange
+from services.session_logging import events
+from services.session_logging.commands.arrival import Arrival, Gate, illegal, kept, present, shut_by
+from services.session_logging.commands.infusion import given
+from services.session_logging.commands.room import LEFT, Log, entry
+from services.session_logging.domain.adverse_events import REVIEWED_FROM, AdverseEvent
+from services.session_logging.domain.drug import balance
+from services.session_logging.domain.gates import discharge_case
+from services.session_logging.domain.sessions import (
+    AFTER,
+    ENDINGS,
+    Entry,
+    Kind,
+    Review,
+    Session,
+    SessionEnding,
+    SessionState,
+)
+from services.session_logging.store import aftercare as drugs
+from services.session_logging.store import sessions as store
+from services.therapies import evidence
+from services.therapies.evidence import Evaluation, Outcome
+from services.therapies.ketamine.discharge import Discharge, discharge
+from services.therapies.ketamine.records import AdverseEvent as Graded
+from services.therapies.ketamine.records import Serious, propose_grade
+
+__all__ = ["Aftercare", "DischargeContent", "Home"]
+
+_UNBALANCED = frozenset({SessionEnding.LEFT_AGAINST_ADVICE, SessionEnding.ELOPED, SessionEnding.TRANSFERRED})
+"""Endings that are true whatever the ledger says; its discrepancy stays to be explained."""
+
+
+class DischargeContent(BaseModel):
+    """Exactly what is shown to who signs a discharge, and hashed.
+
+    Attributes:
+        outcome: of the gate: ``READY``, or ``NOT_READY`` with what is ``open``.
+        given: drug received.
+        inputs: every fact that the gate looked at, as it was read.
+    """
+
+    session: UUID
+    patient: UUID
+    ended_at: dt.datetime | None
+    given: str | None
+    outcome: str
+    open: list[str]
+    inputs: dict[str, str]
+    revision: str
+    approver: str
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What the discharge gate says, and what would be signed."""
+
+    gate: Gate
+    content: DischargeContent
+    shown: str
+    earliest: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aftercare:
+    """The use cases, in the room of ``Arrival``."""
+
+    arrival: Arrival
+
+    async def enter_adverse_event(
+        self, session_id: UUID, wanted: AdverseEvent, read: Reader, context: Context
+    ) -> tuple[Changes, AdverseEvent] | Rejected:
+        """A human enters an adverse event with its grade; the software proposes one beside it."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.state is SessionState.SCHEDULED:
+            return illegal(session)
+        if wanted.onset_at > context.now:
+            return Rejected("in-the-future", final=False)
+        graded = Graded(term=wanted.term, serious=frozenset(Serious(one) for one in wanted.serious))
+        proposal = propose_grade(graded, self.arrival.room.rules("ketamine", session.zone, context))
+        made = replace(wanted, patient=session.patient, proposed_grade=proposal.grade, entered_at=context.now)
+        rows: list[RowChange] = [drugs.adverse_event_row(made)]
+        told: list[NewEvent] = [events.adverse_event_recorded(made)]
+        if made.grade >= REVIEWED_FROM and await store.review_of_session(read, session_id) is None:
+            review, opened = await self._review(session, read, context)
+            rows.append(review)
+            told.append(opened)
+        return Changes(rows=rows, events=told, patient=str(session.patient)), replace(made, version=1)
+
+    async def resolve_adverse_event(
+        self, event_id: UUID, at: dt.datetime, read: Reader, context: Context
+    ) -> tuple[Changes, AdverseEvent] | Rejected:
+        """It is over."""
+        known = await drugs.adverse_event(read, event_id)
+        if known is None:
+            return Rejected("not-found", status=404)
+        if known.resolved_at is not None:
+            return Rejected("resolved")
+        if not known.onset_at <= at <= context.now:
+            return Rejected("in-the-future", final=False)
+        over = replace(known, resolved_at=at)
+        changes = Changes(
+            rows=[drugs.adverse_event_row(over)], events=[events.adverse_event_resolved(over)], patient=str(known.patient)
+        )
+        return changes, replace(over, version=known.version + 1)
+
+    async def ask_discharge(
+        self, session_id: UUID, who: Principal, read: Reader, context: Context
+    ) -> tuple[Changes, Home] | Rejected:
+        """Ask whether the patient may go: all that is missing, the earliest time, and what would be signed."""
+        session = await present(session_id, read, AFTER)
+        if isinstance(session, Rejected):
+            return session
+        found, home = await self._home(session, who, read, context)
+        return self._asked(session, found, home, who.person, context)
+
+    async def discharge(
+        self, session_id: UUID, given_signature: SignatureBody, who: Principal, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | tuple[Changes, Home] | Rejected | evidence.Rejected:
+        """A licensed clinician signs that the patient may go, accompanied; the session is closed with it."""
+        session = await present(session_id, read, AFTER)
+        if isinstance(session, Rejected):
+            return session
+        found, home = await self._home(session, who, read, context)
+        if found.outcome is not Outcome.READY or found.result is None:
+            return self._asked(session, found, home, who.person, context)
+        patient = await directory.patient(read, session.patient)
+        signer = await directory.staff(read, UUID(who.person))
+        region = patient.region if patient else None
+        if signer is None or region is None or not signer.holds("licence", context.now, region=region):
+            return Rejected("not-qualified", final=False)
+        if given_signature.licence != region:
+            return Rejected("wrong-licence", final=False)
+        if refused := await self._unbalanced(session, read, context):
+            return refused
+        version = session.version
+        signed = sign(
+            given_signature, who, home.content, subject=f"sessions/{session_id}/discharge", version=version, context=context
+        )
+        if isinstance(signed, Rejected):
+            return signed
+        rules = self.arrival.room.rules("ketamine", session.zone, context)
+        changes, closed = await self._close(session, SessionEnding.COMPLETED, who.person, "", read, context)
+        due = context.now + rules["check.after_discharge"].elapsed
+        told = events.session_discharged(closed, UUID(who.person), context.now, due)
+        kept_row = kept(home.gate.id, session, "discharge", found, who.person, context)
+        changes = replace(changes, rows=[signed.row, kept_row, *changes.rows], events=[told, *changes.events])
+        return changes, closed
+
+    async def close(
+        self, session_id: UUID, ending: SessionEnding, note: str, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
+        """A session that ends in another way than by a signed discharge."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.state not in ENDINGS[ending]:
+            return illegal(session)
+        if ending not in _UNBALANCED and (refused := await self._unbalanced(session, read, context)):
+            return refused
+        changes, closed = await self._close(session, ending, str(by), note, read, context)
+        if ending in (SessionEnding.LEFT_AGAINST_ADVICE, SessionEnding.ELOPED):
+            changes = replace(changes, pages=[RaisePage(LEFT, f"left:{session_id}", str(session_id))])
+        return changes, closed
+
+    async def decide_review(
+        self, review_id: UUID, decision: str, who: Principal, read: Reader, context: Context
+    ) -> tuple[Changes, Review] | Rejected:
+        """A prescriber says how to go on: continue, amend the plan, or stop."""
+        review = await store.review(read, review_id)
+        if review is None:
+            return Rejected("not-found", status=404)
+        if review.decision is not None:
+            return Rejected("review-decided")
+        decided = replace(review, decision=decision, decided_by=who.person, decided_at=context.now)
+        changes = Changes(rows=[store.review_row(decided)], events=[events.review_closed(decided)], patient=str(review.patient))
+        return changes, replace(decided, version=review.version + 1)
+
+    async def _home(
+        self, session: Session, who: Principal, read: Reader, context: Context
+    ) -> tuple[Evaluation[Discharge], Home]:
+        room = self.arrival.room
+        known = await room.known(session, await store.entries(read, session.id), read, context)
+        role = "prescriber" if Role.PRESCRIBER in who.roles else "nurse" if Role.NURSE in who.roles else None
+        case = discharge_case(session, role, known, room.moment(session, context))
+        found = discharge(case, room.rules("ketamine", session.zone, context))
+        content = DischargeContent(
+            session=session.id,
+            patient=session.patient,
+            ended_at=session.ended_at,
+            given=await given(session, read, self.arrival, context),
+            outcome=found.outcome.value,
+            open=shut_by(found),
+            inputs={one.name: f"{one.value} {one.at}".strip() for one in found.inputs},
+            revision=found.revision,
+            approver=found.approver,
+        )
+        state = SessionState.DISCHARGE_READY if found.outcome is Outcome.READY else SessionState.RECOVERY
+        gate = Gate(uuid_utils.compat.uuid7(), replace(session, state=state), found)
+        return found, Home(gate, content, content_hash(content), found.result.earliest if found.result else None)
+
+    def _asked(
+        self, session: Session, found: Evaluation[Discharge], home: Home, by: str, context: Context
+    ) -> tuple[Changes, Home]:
+        moved = home.gate.session
+        told = [
+            events.gate_evaluated(
+                session, home.gate.id, "discharge", found.outcome, shut_by(found), found.revision, context.now
+            )
+        ]
+        if moved.state is not session.state:
+            told.append(events.session_changed(moved))
+        rows = [store.session_row(moved), kept(home.gate.id, session, "discharge", found, by, context)]
+        return Changes(rows=rows, events=told, patient=str(session.patient)), home
+
+    async def _unbalanced(self, session: Session, read: Reader, context: Context) -> Rejected | evidence.Rejected | None:
+        """Why the drug of a session is not accounted for."""
+        drawn = await drugs.drawn(read, session.id)
+        if drawn is None:
+            return None
+        entries = await store.entries(read, session.id)
+        started = next((one.by for one in entries if one.kind == Kind.START), "")
+        if started and session.pump_volume is None:
+            return Rejected("pump-not-read", final=False)
+        pump = Quantity.parse(session.pump_volume or "0 mL")
+        rules = self.arrival.room.rules("ketamine", session.zone, context)
+        found = balance(drawn, pump, await drugs.wastes(read, session.id), started, rules)
+        return found if isinstance(found, evidence.Rejected) else None
+
+    async def _close(
+        self, session: Session, ending: SessionEnding, by: str, note: str, read: Reader, context: Context
+    ) -> tuple[Changes, Session]:
+        room = self.arrival.room
+        closed = replace(session, state=SessionState.CLOSED, ending=ending.value, closed_at=context.now, device=None, rate=None)
+        said = entry(Kind.CLOSED, by, context, data={"ending": ending.value, "note": note})
+        log = await Log.load(read, session)
+        changes = room.logged(log, closed, [said], context)
+        assert isinstance(changes, Changes)  # noqa: S101 - the end of a session is never refused by its alerts
+        due = None
+        if session.started_at is not None:
+            day = room.moment(session, context).date
+            due = day + room.rules("ketamine", session.zone, context)["record.due"].elapsed
+        told = [
+            events.session_changed(closed),
+            events.session_closed(closed, await given(closed, read, self.arrival, context), _peak(log.entries, session), due),
+        ]
+        changes = replace(changes, events=[*changes.events, *told])
+        return changes, replace(closed, version=session.version + 1)
+
+    async def _review(self, session: Session, read: Reader, context: Context) -> tuple[Any, NewEvent]:
+        others = (await store.sessions_of_patients(read, [session.patient]))[session.patient]
+        starts = next((one.starts_at for one in others if one.id != session.id), None)
+        wait = self.arrival.room.rules("ketamine", session.zone, context)["check.after_discharge"].elapsed
+        opened = Review(uuid_utils.compat.uuid7(), session.patient, session.id, "adverse-event", context.now)
+        return store.review_row(opened), events.review_opened(opened, starts or context.now + wait)
+
+
+def _peak(entries: Sequence[Entry], session: Session) -> int | None:
+    """Highest systolic pressure of the infusion."""
+    if session.started_at is None:
+        return None
+    ended = session.ended_at or session.started_at
+    found = [
+        int(Quantity.parse(one.data["sbp"]).value)
+        for one in entries
+        if one.kind == Kind.VITALS and one.data.get("sbp") and session.started_at <= one.at <= ended
+    ]
+    return max(found, default=None)

@@ -1,0 +1,253 @@
+"""Use cases before the infusion: check-in, facts of the day, dose, drug, decisions and overrides, the start gate."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+
+from schemas.values import Moment, Quantity
+from services.runtime.database import Reader
+from services.runtime.edge.principal import Principal
+from services.runtime.messaging.changes import Changes, Context, Rejected, RowChange
+from services.session_logging import events
+from services.session_logging.commands.room import Room, entry, fresh_or_rejected
+from services.session_logging.domain.drug import Drawn, Waste
+from services.session_logging.domain.gates import Known, Stock, dose_case, prescriber_named, start_case
+from services.session_logging.domain.sessions import BEFORE, Kind, Session, SessionState, may_move
+from services.session_logging.store import aftercare as drugs
+from services.session_logging.store import sessions as store
+from services.therapies import evidence
+from services.therapies.evidence import Evaluation, Outcome, plain
+from services.therapies.ketamine.dosing import dose_of_the_day
+from services.therapies.ketamine.gates import FrozenBaseline, start_gate
+
+__all__ = ["Arrival", "Gate", "asked", "illegal", "kept", "present", "shut_by"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a gate said, kept under an id."""
+
+    id: UUID
+    session: Session
+    evaluation: Evaluation[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The use cases, in the room."""
+
+    room: Room
+
+    async def check_in(
+        self, session_id: UUID, nurse: UUID, facts: Mapping[str, Any], device: str | None, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """The patient is here; whoever checks them in is responsible for them."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if not may_move(session, SessionState.CHECKED_IN):
+            return illegal(session)
+        if self.room.moment(session, context).date != Moment(session.starts_at, session.zone).date:
+            return Rejected("not-today", final=False)
+        here = replace(session, state=SessionState.CHECKED_IN, nurse=nurse, device=device, checked_in_at=context.now)
+        said = entry(Kind.FACTS, str(nurse), context, data=facts)
+        rows: list[RowChange] = [store.session_row(here), store.entry_row(session.id, said)]
+        changes = Changes(rows=rows, events=[events.session_changed(here)], patient=str(session.patient))
+        return changes, replace(here, version=session.version + 1)
+
+    async def say(
+        self, session_id: UUID, by: str, facts: Mapping[str, Any], at: dt.datetime | None, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """Facts of the day, as they become known; the last one said of each holds, all are kept."""
+        session = await present(session_id, read)
+        if isinstance(session, Rejected):
+            return session
+        if refused := fresh_or_rejected(at, session, context):
+            return refused
+        said = store.entry_row(session.id, entry(Kind.FACTS, by, context, at, facts))
+        # The session's row makes a gate that is asked meanwhile look again.
+        changes = Changes(rows=[store.session_row(session), said], patient=str(session.patient))
+        return changes, replace(session, version=session.version + 1)
+
+    async def hand_over(
+        self, session_id: UUID, nurse: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """The incoming nurse takes the patient over, under their own login (decision B4)."""
+        session = await present(session_id, read)
+        if isinstance(session, Rejected):
+            return session
+        taken = replace(session, nurse=nurse)
+        said = entry(Kind.HANDOVER, str(nurse), context, data={"from": str(session.nurse)})
+        rows: list[RowChange] = [store.session_row(taken), store.entry_row(session.id, said)]
+        changes = Changes(rows=rows, events=[events.session_changed(taken)], patient=str(session.patient))
+        return changes, replace(taken, version=session.version + 1)
+
+    async def settle_dose(
+        self, session_id: UUID, by: str, stock: Stock, read: Reader, context: Context
+    ) -> tuple[Changes, Session, Evaluation[Any]] | Rejected | evidence.Rejected:
+        """The dose of the day, from today's weight under the signed plan. Frozen for this session once it is settled."""
+        session = await present(session_id, read, BEFORE)
+        if isinstance(session, Rejected):
+            return session
+        known = await self._known(session, read, context)
+        case = dose_case(session, stock, known, self.room.moment(session, context))
+        found = dose_of_the_day(case, self.room.rules("ketamine", session.zone, context))
+        if isinstance(found, evidence.Rejected):
+            return found
+        dose = plain(found.result) if found.outcome is Outcome.PROPOSED else None
+        if dose is not None and case.weight is not None:
+            dose |= {"weight": str(case.weight.value), "strength": str(stock.strength), "bag": str(stock.bag)}
+        settled = replace(session, dose=dose)
+        identifier = uuid_utils.compat.uuid7()
+        rows: list[RowChange] = [store.session_row(settled), kept(identifier, session, "dose", found, by, context)]
+        return Changes(rows=rows, patient=str(session.patient)), replace(settled, version=session.version + 1), found
+
+    async def draw(self, session_id: UUID, wanted: Drawn, read: Reader, context: Context) -> tuple[Changes, Session] | Rejected:
+        """What was drawn from which vial; as much of it goes into the bag as the dose of the day says."""
+        session = await present(session_id, read, BEFORE)
+        if isinstance(session, Rejected):
+            return session
+        if session.dose is None:
+            return Rejected("dose-not-settled", final=False)
+        if await drugs.drawn(read, session_id) is not None:
+            return Rejected("drug-drawn")
+        if wanted.expires < self.room.moment(session, context).date:
+            return Rejected("drug-expired")
+        dose = session.dose
+        same = (wanted.strength, Quantity.parse(wanted.into_bag), Quantity.parse(wanted.bag)) == (
+            dose["strength"],
+            Quantity.parse(dose["volume"]),
+            Quantity.parse(dose["bag"]),
+        )
+        if not same or Quantity.parse(wanted.drawn) < Quantity.parse(wanted.into_bag):
+            return Rejected("not-the-dose", final=False)
+        said = entry(Kind.DRUG, wanted.drawn_by, context, data={"drawn": wanted.drawn, "into_bag": wanted.into_bag})
+        rows: list[RowChange] = [
+            store.session_row(session),
+            drugs.drawn_row(replace(wanted, drawn_at=context.now)),
+            store.entry_row(session.id, said),
+        ]
+        return Changes(rows=rows, patient=str(session.patient)), replace(session, version=session.version + 1)
+
+    async def waste(
+        self, session_id: UUID, volume: str, by: str, read: Reader, context: Context
+    ) -> tuple[Changes, Waste] | Rejected:
+        """Drug is thrown away; it counts once a second person has said that they saw it."""
+        session = await present(session_id, read)
+        if isinstance(session, Rejected):
+            return session
+        if await drugs.drawn(read, session_id) is None:
+            return Rejected("drug-not-drawn", final=False)
+        wanted = Waste(uuid_utils.compat.uuid7(), session_id, volume, by, context.now)
+        return Changes(rows=[drugs.waste_row(wanted)], patient=str(session.patient)), replace(wanted, version=1)
+
+    async def witness(self, waste_id: UUID, by: str, read: Reader, context: Context) -> tuple[Changes, Waste] | Rejected:
+        """A nurse or prescriber who neither drew nor gave the drug has seen it thrown away."""
+        waste = await drugs.waste(read, waste_id)
+        drawn = await drugs.drawn(read, waste.session) if waste else None
+        if waste is None or drawn is None:
+            return Rejected("not-found", status=404)
+        if waste.witness is not None:
+            return Rejected("witnessed")
+        started = [one.by for one in await store.entries(read, waste.session) if one.kind in (Kind.START, Kind.RESUME)]
+        if by in (waste.wasted_by, drawn.drawn_by, *started):
+            return Rejected("self-witnessed", final=False)
+        seen = replace(waste, witness=by, witnessed_at=context.now)
+        return Changes(rows=[drugs.waste_row(seen)]), replace(seen, version=waste.version + 1)
+
+    async def decide(
+        self, session_id: UUID, who: Principal, data: Mapping[str, Any], read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """The prescriber on site says what they have decided: about today's risk, a change, a weight, a resume."""
+        return await self._prescriber_says(session_id, who, Kind.DECISION, data, read, context)
+
+    async def override(
+        self, session_id: UUID, who: Principal, data: Mapping[str, Any], read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """The prescriber on site overrides a rule that may be overridden, with a reason; the gate says whether it counts."""
+        return await self._prescriber_says(session_id, who, Kind.OVERRIDE, data, read, context)
+
+    async def _prescriber_says(
+        self, session_id: UUID, who: Principal, kind: str, data: Mapping[str, Any], read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        session = await present(session_id, read)
+        if isinstance(session, Rejected):
+            return session
+        entries = await store.entries(read, session.id)
+        known = await self.room.known(session, entries, read, context)
+        if known.prescriber is not True or str(prescriber_named(entries)) != who.person:
+            return Rejected("not-on-site", final=False)
+        said = store.entry_row(session.id, entry(kind, who.person, context, data=data))
+        changes = Changes(rows=[store.session_row(session), said], patient=str(session.patient))
+        return changes, replace(session, version=session.version + 1)
+
+    async def ask_start(self, session_id: UUID, by: str, read: Reader, context: Context) -> tuple[Changes, Gate] | Rejected:
+        """Ask the start gate; what it says is kept and shown, and nothing starts."""
+        session = await present(session_id, read, BEFORE)
+        if isinstance(session, Rejected):
+            return session
+        return asked(session, self.evaluate(session, await self._known(session, read, context), context), by, context)
+
+    def evaluate(self, session: Session, known: Known, context: Context) -> Evaluation[FrozenBaseline]:
+        """The start gate about what is known."""
+        case = start_case(session, known, self.room.moment(session, context))
+        return start_gate(case, self.room.rules("ketamine", session.zone, context))
+
+    async def _known(self, session: Session, read: Reader, context: Context) -> Known:
+        return await self.room.known(session, await store.entries(read, session.id), read, context)
+
+
+def asked(session: Session, found: Evaluation[Any], by: str, context: Context) -> tuple[Changes, Gate]:
+    """A start gate that was asked: kept, told, and the session is ready or held by it."""
+    state = SessionState.READY if found.outcome is Outcome.OPEN else SessionState.HELD
+    moved = replace(session, state=state)
+    identifier = uuid_utils.compat.uuid7()
+    shut = shut_by(found)
+    told = [events.gate_evaluated(session, identifier, "start", found.outcome, shut, found.revision, context.now)]
+    if moved.state is not session.state:
+        told.append(events.session_changed(moved))
+    rows: list[RowChange] = [store.session_row(moved), kept(identifier, session, "start", found, by, context)]
+    changes = Changes(rows=rows, events=told, patient=str(session.patient))
+    return changes, Gate(identifier, replace(moved, version=session.version + 1), found)
+
+
+def kept(identifier: UUID, session: Session, gate: str, found: Evaluation[Any], by: str, context: Context) -> Any:
+    """The row of an evaluation, with all of its evidence."""
+    return store.append(
+        "gate_evaluation",
+        id=identifier,
+        session=session.id,
+        gate=gate,
+        outcome=found.outcome.value,
+        evidence=plain(found),
+        revision=found.revision,
+        evaluated_at=context.now,
+        asked_by=by,
+    )
+
+
+def shut_by(found: Evaluation[Any]) -> list[str]:
+    """What keeps a gate shut: rules that fired against it, and facts that are missing, as codes."""
+    against = (Outcome.NO_START, Outcome.HOLD, Outcome.NOT_READY)
+    fired = [one.rule for one in found.findings if one.outcome in against]
+    return [*fired, *(name.replace("[", ".").replace("]", "").replace(" ", "-") for name in found.lacks())]
+
+
+async def present(session_id: UUID, read: Reader, states: frozenset[SessionState] | None = None) -> Session | Rejected:
+    """A session whose patient is here, and which is in one of these states."""
+    session = await store.session(read, session_id)
+    if session is None:
+        return Rejected("not-found", status=404)
+    wrong = session.state in (SessionState.SCHEDULED, SessionState.CLOSED)
+    if wrong or (states is not None and session.state not in states):
+        return illegal(session)
+    return session
+
+
+def illegal(session: Session) -> Rejected:
+    """A move that the session's state does not allow."""
+    return Rejected("illegal-move", final=False)

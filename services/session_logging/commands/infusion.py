@@ -1,0 +1,236 @@
+"""Use cases of the infusion: start, rate, pause, resume, end, and STOP, which always works."""
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import uuid_utils.compat
+
+from schemas.values import Quantity
+from services.runtime.database import Reader
+from services.runtime.messaging.changes import Changes, Context, NewEvent, Rejected, RowChange
+from services.session_logging import events
+from services.session_logging.commands.arrival import Arrival, Gate, asked, kept, present, shut_by
+from services.session_logging.commands.room import Log, entry, fresh_or_rejected
+from services.session_logging.domain.drug import given_volume
+from services.session_logging.domain.gates import resume_case
+from services.session_logging.domain.sessions import AFTER, BEFORE, RUNNING, Entry, Kind, Session, SessionState
+from services.session_logging.store import aftercare as drugs
+from services.session_logging.store import sessions as store
+from services.therapies import evidence
+from services.therapies.evidence import Outcome, plain
+from services.therapies.ketamine.gates import resume_gate
+
+__all__ = ["Infusion", "given"]
+
+_READY = BEFORE - {SessionState.SCHEDULED}
+_Done = tuple[Changes, Session] | Rejected | evidence.Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Infusion:
+    """The use cases; a start asks the same gate as ``Arrival``."""
+
+    arrival: Arrival
+
+    async def start(
+        self, session_id: UUID, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | tuple[Changes, Gate] | Rejected | evidence.Rejected:
+        """A nurse starts the pump, if the gate is open now. A refusal is kept like any other answer of the gate."""
+        room = self.arrival.room
+        session = await present(session_id, read, _READY)
+        if isinstance(session, Rejected):
+            return session
+        log = await Log.load(read, session)
+        known = await room.known(session, log.entries, read, context)
+        found = self.arrival.evaluate(session, known, context)
+        if found.outcome is not Outcome.OPEN or found.result is None:
+            return asked(session, found, str(by), context)
+        drawn = await drugs.drawn(read, session_id)
+        if drawn is None:
+            return Rejected("drug-not-drawn", final=False)
+        assert session.dose is not None  # noqa: S101 - the gate asks whether it is settled
+        running = replace(
+            session,
+            state=SessionState.INFUSING,
+            started_at=context.now,
+            rate=session.dose["pump_rate"],
+            baseline=plain(found.result.vitals),
+            baseline_cadss6=found.result.cadss6,
+            baseline_risk=known.screened[0].value if known.screened else None,
+        )
+        begun = entry(Kind.START, str(by), context, data={"rate": running.rate})
+        changes = room.logged(log, running, [begun], context)
+        if isinstance(changes, evidence.Rejected):
+            return changes
+        identifier = uuid_utils.compat.uuid7()
+        told = [
+            events.gate_evaluated(running, identifier, "start", found.outcome, [], found.revision, context.now),
+            events.infusion_started(running, drawn.into_bag, by),
+            events.session_changed(running),
+        ]
+        rows: list[RowChange] = [*changes.rows, kept(identifier, session, "start", found, str(by), context)]
+        return replace(changes, rows=rows, events=[*told, *changes.events]), _next(running)
+
+    async def change_rate(self, session_id: UUID, rate: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
+        """The rate may be lowered, or put back to what the plan says (decision A9)."""
+        session = await present(session_id, read, frozenset({SessionState.INFUSING}))
+        if isinstance(session, Rejected):
+            return session
+        if rate > Quantity.parse((session.dose or {})["pump_rate"]):
+            return Rejected("above-plan", final=False)
+        changed = replace(session, rate=str(rate))
+        said = entry(Kind.RATE, str(by), context, data={"rate": str(rate)})
+        told = events.infusion_rate_changed(changed, by, context.now)
+        return await self._log(session, changed, said, read, context, told)
+
+    async def pause(
+        self, session_id: UUID, reason: str, at: dt.datetime | None, by: UUID, read: Reader, context: Context
+    ) -> _Done:
+        """The pump stands; a human has done it, and says when."""
+        session = await present(session_id, read, frozenset({SessionState.INFUSING}))
+        if isinstance(session, Rejected):
+            return session
+        if refused := fresh_or_rejected(at, session, context):
+            return refused
+        paused = replace(session, state=SessionState.PAUSED, paused_at=at or context.now)
+        said = entry(Kind.PAUSE, str(by), context, at, {"reason": reason})
+        told = (events.infusion_paused(paused, reason, by, said.at), events.session_changed(paused))
+        return await self._log(session, paused, said, read, context, *told)
+
+    async def resume(
+        self, session_id: UUID, rate: Quantity, agrees: bool, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | tuple[Changes, Gate] | Rejected | evidence.Rejected:
+        """The pump runs again, if the gate of a resume is open."""
+        room = self.arrival.room
+        session = await present(session_id, read, frozenset({SessionState.PAUSED}))
+        if isinstance(session, Rejected):
+            return session
+        log = await Log.load(read, session)
+        known = await room.known(session, log.entries, read, context)
+        case = resume_case(session, rate, agrees, known, room.moment(session, context))
+        found = resume_gate(case, room.rules("ketamine", session.zone, context))
+        identifier = uuid_utils.compat.uuid7()
+        row = kept(identifier, session, "resume", found, str(by), context)
+        told = [
+            events.gate_evaluated(session, identifier, "resume", found.outcome, shut_by(found), found.revision, context.now)
+        ]
+        if found.outcome is not Outcome.OPEN:
+            changes = Changes(rows=[store.session_row(session), row], events=told, patient=str(session.patient))
+            return changes, Gate(identifier, _next(session), found)
+        running = replace(session, state=SessionState.INFUSING, paused_at=None, rate=str(rate))
+        said = entry(Kind.RESUME, str(by), context, data={"rate": str(rate)})
+        changed = room.logged(log, running, [said], context)
+        if isinstance(changed, evidence.Rejected):
+            return changed
+        told += [events.infusion_resumed(running, by, context.now), events.session_changed(running)]
+        return replace(changed, rows=[*changed.rows, row], events=[*told, *changed.events]), _next(running)
+
+    async def end(
+        self, session_id: UUID, pump_volume: Quantity, at: dt.datetime | None, by: UUID, read: Reader, context: Context
+    ) -> _Done:
+        """The pump is off for good, and says how much of the bag it has delivered."""
+        session = await present(session_id, read, RUNNING)
+        if isinstance(session, Rejected):
+            return session
+        if refused := fresh_or_rejected(at, session, context):
+            return refused
+        if pump_volume > Quantity.parse((session.dose or {})["bag"]):
+            return Rejected("more-than-the-bag", final=False)
+        whole = pump_volume == Quantity.parse((session.dose or {})["bag"])
+        return await self._end(session, "complete" if whole else "stopped", str(pump_volume), at, by, read, context)
+
+    async def stop(self, session_id: UUID, reason: str, by: UUID, read: Reader, context: Context) -> _Done:
+        """The patient asks to stop, or somebody sees that it must: from any state, before any other check.
+
+        What runs ends; what has not begun does not begin; and it is written down wherever the session stands.
+        """
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.state in RUNNING:
+            return await self._end(session, reason, None, None, by, read, context)
+        held = session.state in _READY
+        stopped = replace(session, state=SessionState.HELD) if held else session
+        said = entry(Kind.DECISION_NEEDED if held else Kind.FACTS, str(by), context, data=_stopped(held, reason))
+        told = [events.session_changed(stopped)] if held and session.state is not SessionState.HELD else []
+        rows: list[RowChange] = [store.session_row(stopped), store.entry_row(session.id, said)]
+        return Changes(rows=rows, events=told, patient=str(session.patient)), _next(stopped)
+
+    async def read_pump(self, session_id: UUID, pump_volume: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
+        """After a STOP: how much of the bag the pump had delivered."""
+        session = await present(session_id, read, AFTER)
+        if isinstance(session, Rejected):
+            return session
+        if session.pump_volume is not None:
+            return Rejected("pump-read")
+        if pump_volume > Quantity.parse((session.dose or {})["bag"]):
+            return Rejected("more-than-the-bag", final=False)
+        known = replace(session, pump_volume=str(pump_volume))
+        mass = await given(known, read, self.arrival, context)
+        said = entry(Kind.PUMP_VOLUME, str(by), context, data={"pump_volume": str(pump_volume)})
+        ended = next(one for one in await store.entries(read, session_id) if one.kind == Kind.END)
+        told = [events.infusion_ended(known, mass, ended.data["reason"], by)] if mass else []
+        rows: list[RowChange] = [store.session_row(known), store.entry_row(session.id, said)]
+        return Changes(rows=rows, events=told, patient=str(session.patient)), _next(known)
+
+    async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
+        """The patient withdraws consent at the chair: before the start the gate is shut for today, later it is a STOP."""
+        session = await present(session_id, read, RUNNING | BEFORE)
+        if isinstance(session, Rejected):
+            return session
+        said = entry(Kind.CONSENT_WITHDRAWN, str(by), context)
+        if session.state in RUNNING:
+            return await self._log(session, session, said, read, context)
+        held = replace(session, state=SessionState.HELD)
+        rows: list[RowChange] = [store.session_row(held), store.entry_row(session.id, said)]
+        return Changes(rows=rows, events=[events.session_changed(held)], patient=str(session.patient)), _next(held)
+
+    async def _end(
+        self,
+        session: Session,
+        reason: str,
+        pump_volume: str | None,
+        at: dt.datetime | None,
+        by: UUID,
+        read: Reader,
+        context: Context,
+    ) -> _Done:
+        ended = replace(
+            session,
+            state=SessionState.RECOVERY,
+            rate=None,
+            paused_at=None,
+            ended_at=at or context.now,
+            pump_volume=pump_volume,
+        )
+        said = entry(Kind.END, str(by), context, at, {"reason": reason, "pump_volume": pump_volume})
+        mass = await given(ended, read, self.arrival, context)
+        told = [events.infusion_ended(ended, mass, reason, by)] if mass else []
+        return await self._log(session, ended, said, read, context, *told, events.session_changed(ended))
+
+    async def _log(
+        self, known: Session, session: Session, said: Entry, read: Reader, context: Context, *told: NewEvent
+    ) -> _Done:
+        changes = self.arrival.room.logged(await Log.load(read, known), session, [said], context)
+        if isinstance(changes, evidence.Rejected):
+            return changes
+        return replace(changes, events=[*told, *changes.events]), _next(session)
+
+
+def _next(session: Session) -> Session:
+    return replace(session, version=session.version + 1)
+
+
+def _stopped(held: bool, reason: str) -> dict[str, str]:
+    return {"code": reason} if held else {"stop_asked": reason}
+
+
+async def given(session: Session, read: Reader, arrival: Arrival, context: Context) -> str | None:
+    """Drug that the patient has received, as text in mg; None while the pump was not read or nothing was drawn."""
+    drawn = await drugs.drawn(read, session.id)
+    if drawn is None or session.pump_volume is None:
+        return None
+    rules = arrival.room.rules("ketamine", session.zone, context)
+    volume = given_volume(drawn, Quantity.parse(session.pump_volume), rules)
+    return f"{volume.to('mL').value * Quantity.parse(drawn.strength).value:f} mg"

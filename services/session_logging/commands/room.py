@@ -1,0 +1,308 @@
+"""What all use cases of the room share: reading what is known, and writing an entry with every alert that follows from it."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+
+from schemas.values import Moment, zone_of
+from services.directory import store as directory
+from services.directory.domain import lacks_to_prescribe
+from services.directory.facts import Facts
+from services.runtime.database import Reader
+from services.runtime.messaging.changes import (
+    CancelTimers,
+    Changes,
+    Context,
+    NewEvent,
+    RaisePage,
+    Rejected,
+    RowChange,
+    SetTimer,
+)
+from services.runtime.messaging.ladders import Ladder, Rung
+from services.screening import store as screening
+from services.session_logging import events
+from services.session_logging.domain.alarms import Raised, Sample, watch
+from services.session_logging.domain.gates import Known, prescriber_named
+from services.session_logging.domain.sessions import Entry, Review, Session
+from services.session_logging.store import sessions as store
+from services.session_logging.store import watch as alarms
+from services.therapies import evidence
+from services.therapies.evidence import Thresholds
+from services.therapies.instruments import RiskLevel
+from services.therapies.ketamine.alerts import Alert, Tier
+from services.therapies.ketamine.gates import FACT_OWNERS
+from services.therapies.regulatory import consent_text
+from services.therapies.rulebook import Rulebook
+
+__all__ = [
+    "ALERT_DUE",
+    "AMBER_UNCHECKED",
+    "LEFT",
+    "PAUSE_UNRECORDED",
+    "RED",
+    "RED_PRESCRIBER",
+    "STOP",
+    "WATCH",
+    "Log",
+    "Room",
+    "entry",
+    "fresh_or_rejected",
+    "ladders",
+    "page_keys",
+]
+
+RED = "session.alert-red"
+"""Page to nurses: a RED alert that no nurse has acknowledged."""
+RED_PRESCRIBER = "session.alert-red-prescriber"
+"""Page to the prescriber: a RED alert that no prescriber has answered."""
+STOP = "session.alert-stop"
+"""Page to everybody: a STOP alert."""
+PAUSE_UNRECORDED = "session.pause-unrecorded"
+"""Page: a RED alert, and no pause of the pump is recorded."""
+AMBER_UNCHECKED = "session.amber-unchecked"
+"""Page: an AMBER alert, and nobody has measured again."""
+LEFT = "session.left-without-discharge"
+"""Page: a patient has left without being discharged."""
+WATCH = "session.watch"
+"""Timer: silence would raise an alert now."""
+ALERT_DUE = "session.alert-due"
+"""Timer: what an alert asks for should have been done by now."""
+
+
+def ladders(rules: Thresholds) -> dict[str, Ladder]:
+    """Who is called for which page, after the signed times of ``cadence``."""
+
+    def ladder(name: str, roles: Mapping[str, str]) -> Ladder:
+        signed = rules.under(f"ladder.{name}")
+        rungs = [Rung(signed[who].elapsed, role) for who, role in roles.items()]
+        return Ladder(tuple(sorted(rungs, key=lambda rung: rung.after)))
+
+    def at_once(role: str) -> Ladder:
+        return Ladder((Rung(dt.timedelta(0), role),))
+
+    overdue = "prescriber at the bedside is overdue"
+    return {
+        RED: ladder("red", {"nurse": "nurse", "nurse again": "nurse", "second person": "nurse", "clinic-wide": "clinic"}),
+        RED_PRESCRIBER: ladder("red prescriber", {"prescriber": "prescriber", overdue: "clinic"}),
+        STOP: ladder("stop", {"nurse": "nurse", "prescriber": "prescriber", "clinic-wide": "clinic"}),
+        # Their waits are timers, so that what was done meanwhile keeps the page from being raised.
+        PAUSE_UNRECORDED: at_once("nurse"),
+        AMBER_UNCHECKED: at_once("nurse"),
+        LEFT: ladder("left without discharge", {"prescriber": "prescriber", "welfare call": "nurse"}),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A session with everything that was recorded in it."""
+
+    session: Session
+    entries: Sequence[Entry] = ()
+    samples: Sequence[Sample] = ()
+    alerts: Sequence[Raised] = ()
+    review: Review | None = None
+    next_start: dt.datetime | None = None
+
+    @staticmethod
+    async def load(read: Reader, session: Session) -> "Log":
+        """All of one session."""
+        others = (await store.sessions_of_patients(read, [session.patient]))[session.patient]
+        return Log(
+            session,
+            await store.entries(read, session.id),
+            await alarms.samples(read, session.id) if session.started_at else (),
+            await alarms.alerts(read, session.id),
+            await store.review_of_session(read, session.id),
+            next((one.starts_at for one in others if one.id != session.id), None),
+        )
+
+
+def entry(kind: str, by: str, context: Context, at: dt.datetime | None = None, data: Mapping[str, Any] | None = None) -> Entry:
+    """Something that is recorded now, and was true at ``at``."""
+    return Entry(uuid_utils.compat.uuid7(), kind, at or context.now, context.now, by, data or {})
+
+
+def page_keys(alert: Raised, *roles: str) -> list[str]:
+    """Keys of an alert's pages: those of a role's ladder."""
+    keys = {"nurse": ("nurse", "pause", "amber"), "prescriber": ("prescriber",)}
+    return [f"alert:{alert.id}:{name}" for role in roles for name in (*keys[role], "stop")]
+
+
+def fresh_or_rejected(at: dt.datetime | None, session: Session, context: Context) -> Rejected | None:
+    """Why something cannot have been true then: it has not happened yet, or the patient was not here."""
+    if at is not None and at > context.now:
+        return Rejected("in-the-future", final=False)
+    if at is not None and session.checked_in_at is not None and at < session.checked_in_at:
+        return Rejected("before-check-in", final=False)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The signed rules, and how current the facts of others are.
+
+    Attributes:
+        facts: of this service's subscription to them.
+    """
+
+    rulebook: Rulebook
+    facts: Facts
+
+    def rules(self, name: str, zone: str, context: Context) -> Thresholds:
+        """A revision that is in force on the session's local day."""
+        return self.rulebook.on(name, context.now.astimezone(zone_of(zone)).date())
+
+    def moment(self, session: Session, context: Context) -> Moment:
+        """Now, as the clinic reads the clock."""
+        return Moment(context.now, session.zone)
+
+    async def known(self, session: Session, entries: Sequence[Entry], read: Reader, context: Context) -> Known:
+        """Everything that gates look at."""
+        own = await screening.risk(read, session.patient)
+        nurse_infusing = nurse_total = None
+        if session.nurse is not None:
+            infusing, total = await store.nurse_load(read, session.nurse, session.id)
+            nurse_infusing, nurse_total = infusing + 1, total + 1
+        alerts = await alarms.alerts(read, session.id)
+        text = consent_text(session.therapy, self.rules("regulatory", session.zone, context))
+        return Known(
+            entries=entries,
+            case=await store.case_facts(read, session.case),
+            plan_active=await store.plan_status(read, session.plan) == "active",
+            consent_text=text,
+            risks=[(RiskLevel(level), at) for level, at in await store.risks(read, session.patient)],
+            screened=(own.level, own.assessed_at) if own else None,
+            facts_as_of=await self.facts.as_of(read, FACT_OWNERS, session.patient, context),
+            starts=await store.infusions(read, session.patient, session.id),
+            last_weight=await store.last_weight(read, session.patient, session.id),
+            nurse_infusing=nurse_infusing,
+            nurse_total=nurse_total,
+            prescriber=await self._on_site(session, entries, read, context),
+            review_open=await store.open_review(read, session.patient, session.id) is not None,
+            other_open=await store.open_others(read, session.patient, session.id),
+            reds=any(one.grave for one in alerts),
+            open_alerts=[(one.tier, one.prescriber_at is not None) for one in alerts if one.status == "open"],
+        )
+
+    async def _on_site(self, session: Session, entries: Sequence[Entry], read: Reader, context: Context) -> bool | None:
+        """Whether the prescriber who was named as on site may prescribe for this patient; None while nobody was named."""
+        named = prescriber_named(entries)
+        if named is None:
+            return None
+        patient = await directory.patient(read, session.patient)
+        return patient is not None and not lacks_to_prescribe(await directory.staff(read, named), patient.region, context.now)
+
+    def logged(
+        self, log: Log, session: Session, new: Sequence[Entry], context: Context, samples: Sequence[Sample] = ()
+    ) -> Changes | evidence.Rejected:
+        """What is written when something is recorded: the entries, the session as it stands then, every alert that follows.
+
+        Args:
+            log: of the session as it was read.
+            session: as it stands with these entries.
+            new: entries.
+            context: of the command.
+            samples: new ones.
+
+        Returns:
+            Rejected if an entry cannot be: impossible values, a time that is not of this session.
+        """
+        rules = self.rules("ketamine", session.zone, context)
+        # The session's row always: of two who record at once, one has to look at what the other has recorded.
+        rows: list[RowChange] = [store.session_row(session)]
+        rows += [store.entry_row(session.id, one) for one in new] + [alarms.sample_row(session.id, one) for one in samples]
+        resolved = [(one, "prescriber" if one.grave else "nurse") for one in log.alerts if one.status == "resolved"]
+        found = watch(session, [*log.entries, *new], [*log.samples, *samples], resolved, context.now, rules)
+        if isinstance(found, evidence.Rejected):
+            return found
+        known = {one.key for one in log.alerts}
+        raised = [_raised(alert, session) for alert in found.alerts if alert.id not in known]
+        changes = self._alarmed(raised, log, session, context)
+        timers = [*changes.timers, CancelTimers(str(session.id), (WATCH,))]
+        if found.silent_at is not None:
+            # One that was cancelled is never set again under its key: each write makes another one.
+            key = f"{WATCH}:{session.id}:{session.version}:{found.silent_at.isoformat()}"
+            timers.append(SetTimer(WATCH, key, str(session.id), found.silent_at))
+        return replace(changes, rows=[*rows, *changes.rows], timers=timers, patient=str(session.patient))
+
+    def _alarmed(self, raised: Sequence[Raised], log: Log, session: Session, context: Context) -> Changes:
+        signed = self.rules("cadence", session.zone, context)
+        rules = self.rules("ketamine", session.zone, context)
+        made = _Alarms(session, log.review, signed)
+        for alert in raised:
+            made.add(alert, context)
+        if any(alert.grave for alert in raised) and log.review is None:
+            due = log.next_start or context.now + rules["check.after_discharge"].elapsed
+            made.review("alert-red", due, context)
+        return made.changes()
+
+
+@dataclass(slots=True)
+class _Alarms:
+    """Collects what alerts write: rows, events, pages, timers."""
+
+    session: Session
+    known_review: Review | None
+    signed: Thresholds
+    rows: list[RowChange] = field(default_factory=list)
+    events: list[NewEvent] = field(default_factory=list)
+    pages: list[RaisePage] = field(default_factory=list)
+    timers: list[SetTimer] = field(default_factory=list)
+
+    def add(self, alert: Raised, context: Context) -> None:
+        subject = str(alert.id)
+        due: dt.datetime | None = None
+        self.rows.append(alarms.alert_row(alert))
+        if alert.tier == Tier.AMBER.name:
+            wait = self.signed["ladder.amber.second nurse, recheck missing"].elapsed
+            self._due(alert, "amber", context.now + wait)
+        elif alert.tier == Tier.RED.name:
+            due = context.now + self.signed["ladder.red.nurse again"].elapsed
+            self.pages += [
+                RaisePage(RED, f"alert:{alert.id}:nurse", subject),
+                RaisePage(RED_PRESCRIBER, f"alert:{alert.id}:prescriber", subject),
+            ]
+            self._due(alert, "pause", context.now + self.signed["ladder.red pause.nurse, pause not recorded"].elapsed)
+        else:
+            due = context.now
+            self.pages.append(RaisePage(STOP, f"alert:{alert.id}:stop", subject))
+        self.events.append(events.alert_raised(alert, due))
+
+    def review(self, cause: str, due: dt.datetime, context: Context) -> None:
+        opened = Review(uuid_utils.compat.uuid7(), self.session.patient, self.session.id, cause, context.now)
+        self.rows.append(store.review_row(opened))
+        self.events.append(events.review_opened(opened, due))
+
+    def changes(self) -> Changes:
+        return Changes(rows=self.rows, events=self.events, pages=self.pages, timers=self.timers)
+
+    def _due(self, alert: Raised, what: str, at: dt.datetime) -> None:
+        self.timers.append(SetTimer(ALERT_DUE, f"{ALERT_DUE}:{alert.id}:{what}", str(alert.id), at, {"what": what}))
+
+
+def _raised(alert: Alert, session: Session) -> Raised:
+    return Raised(
+        uuid_utils.compat.uuid7(),
+        session.id,
+        session.patient,
+        alert.id,
+        alert.family,
+        alert.tier.name,
+        alert.rule,
+        alert.value,
+        alert.at,
+        alert.raised_at,
+        alert.late,
+        alert.verify,
+    )
+
+
+async def logs(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Log]:
+    """Many sessions with everything that was recorded in them; one after the other, for each is large."""
+    found = await store.sessions(read, ids)
+    return {session.id: await Log.load(read, session) for session in found.values()}

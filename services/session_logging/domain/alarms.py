@@ -1,0 +1,183 @@
+"""From the log of a session to its alerts: every entry and sample folded by the signed rules. Pure.
+
+Whoever records something folds the whole log: which alerts there are depends on the entries alone, so a batch that comes twice,
+late or out of order ends with the same alerts.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from schemas.values import Quantity
+from services.session_logging.domain.gates import frozen
+from services.session_logging.domain.sessions import Entry, Kind, Session
+from services.therapies.evidence import Rejected, Thresholds
+from services.therapies.ketamine.alerts import (
+    Alert,
+    Event,
+    EventKind,
+    Reading,
+    Source,
+    Tier,
+    begin,
+    fold,
+    next_silence,
+)
+
+__all__ = ["Raised", "Sample", "Watched", "impossible", "watch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One second of a monitor; None is not measured."""
+
+    device: str
+    seq: int
+    at: dt.datetime
+    recorded_at: dt.datetime
+    heart_rate: int | None = None
+    resp_rate: int | None = None
+    spo2: int | None = None
+    origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An alert that was raised; a human acknowledges it on each ladder, and a human resolves it.
+
+    Attributes:
+        key: stable over replays of the same log.
+    """
+
+    id: UUID
+    session: UUID
+    patient: UUID
+    key: str
+    family: str
+    tier: str
+    rule: str
+    value: str
+    at: dt.datetime
+    raised_at: dt.datetime
+    late: bool
+    verify: bool
+    nurse_by: str | None = None
+    nurse_at: dt.datetime | None = None
+    prescriber_by: str | None = None
+    prescriber_at: dt.datetime | None = None
+    status: str = "open"
+    action: str | None = None
+    resolved_by: str | None = None
+    resolved_at: dt.datetime | None = None
+    version: int = 0
+
+    @property
+    def grave(self) -> bool:
+        """Whether it is RED or STOP."""
+        return self.tier != Tier.AMBER.name
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a log comes to: every alert so far, and when silence would raise the next one."""
+
+    alerts: tuple[Alert, ...]
+    silent_at: dt.datetime | None
+
+
+def watch(
+    session: Session,
+    entries: Sequence[Entry],
+    samples: Sequence[Sample],
+    resolved: Sequence[tuple[Raised, str]],
+    now: dt.datetime,
+    rules: Thresholds,
+) -> Watched | Rejected:
+    """Fold the log of a session that has started, up to ``now``.
+
+    Args:
+        resolved: alerts that were closed, each with the role of who closed it.
+    """
+    if session.started_at is None:
+        return Watched((), None)
+    log: list[Reading | Event] = []
+    for entry in entries:
+        if entry.recorded_at >= session.started_at:
+            log += _of_entry(entry)
+    log += [_of_sample(one) for one in samples if one.recorded_at >= session.started_at]
+    log += [_of_resolution(one, role) for one, role in resolved]
+    state = fold(begin(session.started_at, frozen(session), rules), log, now, rules)
+    if isinstance(state, Rejected):
+        return state
+    return Watched(state.alerts, next_silence(state, rules))
+
+
+_EVENTS: Final = {
+    Kind.END: EventKind.INFUSION_ENDED,
+    Kind.CLOSED: EventKind.SESSION_CLOSED,
+    Kind.SYMPTOMS_OVER: EventKind.SYMPTOMS_RESOLVED,
+    Kind.DEVICE_LOST: EventKind.DEVICE_LOST,
+    Kind.DECISION_NEEDED: EventKind.DECISION_NEEDED,
+    Kind.CONSENT_WITHDRAWN: EventKind.CONSENT_WITHDRAWN,
+}
+
+
+def _of_entry(entry: Entry) -> list[Reading | Event]:
+    if entry.kind == Kind.VITALS:
+        return [reading(entry)]
+    kind = _EVENTS.get(entry.kind)
+    if kind is None:
+        return []
+    return [Event(id=str(entry.id), at=entry.at, recorded_at=entry.recorded_at, kind=kind)]
+
+
+def reading(entry: Entry) -> Reading:
+    """A typed set as the rules read it."""
+    data = entry.data
+    given = {name: Quantity.parse(data[name]) for name in ("sbp", "dbp", "heart_rate", "resp_rate", "spo2") if data.get(name)}
+    return Reading(
+        id=str(entry.id),
+        at=entry.at,
+        recorded_at=entry.recorded_at,
+        source=Source.PAPER if data.get("source") == "paper" else Source.TYPED,
+        on_oxygen=data.get("on_oxygen"),
+        moaa_s=data.get("moaa_s"),
+        cadss6=data.get("cadss6"),
+        symptoms=frozenset(data.get("symptoms", ())),
+        **given,
+    )
+
+
+def _of_sample(one: Sample) -> Reading:
+    def quantity(value: int | None, unit: str) -> Quantity | None:
+        return None if value is None else Quantity.parse(f"{value} {unit}")
+
+    return Reading(
+        id=f"{one.device}:{one.seq:012d}",
+        at=one.at,
+        recorded_at=one.recorded_at,
+        source=Source.STREAM,
+        heart_rate=quantity(one.heart_rate, "/min"),
+        resp_rate=quantity(one.resp_rate, "/min"),
+        spo2=quantity(one.spo2, "%"),
+    )
+
+
+def _of_resolution(alert: Raised, role: str) -> Event:
+    assert alert.resolved_at is not None  # noqa: S101 - only closed ones are given
+    return Event(
+        id=f"resolved:{alert.id}",
+        at=alert.resolved_at,
+        recorded_at=alert.resolved_at,
+        kind=EventKind.RESOLVED,
+        family=alert.family,
+        role=role,
+    )
+
+
+def impossible(entry: Entry, rules: Thresholds) -> Rejected | None:
+    """What of a typed set no body can have, whatever the state of the session (decision A3)."""
+    known = fold(begin(entry.at, None, rules), [reading(entry)], entry.recorded_at, rules)
+    return known if isinstance(known, Rejected) else None

@@ -1,0 +1,70 @@
+"""The controlled drug of a session: drawn = given + wasted, before two people. Pure."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+from schemas.values import Quantity
+from services.therapies.evidence import Rejected, Thresholds
+from services.therapies.ketamine.records import Ledger, LedgerBalance, ledger, pump_volume_to_stock
+
+__all__ = ["Drawn", "Waste", "balance", "given_volume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What was drawn from a vial, and how much of it went into a bag of which total volume."""
+
+    session: UUID
+    strength: str
+    drawn: str
+    into_bag: str
+    bag: str
+    vial: str
+    lot: str
+    expires: dt.date
+    drawn_by: str
+    drawn_at: dt.datetime
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """What was thrown away; it counts once a second person has seen it."""
+
+    id: UUID
+    session: UUID
+    volume: str
+    wasted_by: str
+    wasted_at: dt.datetime
+    witness: str | None = None
+    witnessed_at: dt.datetime | None = None
+    version: int = 0
+
+
+def given_volume(drawn: Drawn, pump_volume: Quantity, rules: Thresholds) -> Quantity:
+    """Stock that the patient has received when the pump has delivered so much of the bag."""
+    return pump_volume_to_stock(pump_volume, Quantity.parse(drawn.bag), Quantity.parse(drawn.into_bag), rules)
+
+
+def balance(
+    drawn: Drawn, pump_volume: Quantity, wastes: Sequence[Waste], given_by: str, rules: Thresholds
+) -> LedgerBalance | Rejected:
+    """The ledger of a session, or why it cannot be closed."""
+    given = given_volume(drawn, pump_volume, rules)
+    seen = [one for one in wastes if one.witness]
+    total = sum((Quantity.parse(one.volume).to("mL").value for one in seen), Decimal(0))
+    entry = Ledger(
+        strength=Quantity.parse(drawn.strength),
+        drawn=Quantity.parse(drawn.drawn),
+        administered=given,
+        wasted=Quantity(total, "mL"),
+        drawn_by=drawn.drawn_by,
+        administered_by=given_by,
+        waste_witness=seen[0].witness if seen else None,
+        # Only nurses and prescribers may witness at all: the route and the use case see to it.
+        witness_role="nurse" if seen else None,
+    )
+    return ledger(entry, rules)

@@ -1,0 +1,279 @@
+"""The questions to the gates, put together from what is known of a session. Pure; the rules answer them."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from schemas.values import Moment, Quantity
+from services.session_logging.domain.sessions import CaseFacts, Entry, Kind, Session, facts_of, newest
+from services.therapies.body import Sex
+from services.therapies.evidence import Observation, Outcome
+from services.therapies.instruments import RiskLevel
+from services.therapies.ketamine.discharge import DischargeCase
+from services.therapies.ketamine.dosing import Basis, DoseCase, DosePlan
+from services.therapies.ketamine.gates import Override, PrescriberDecision, ResumeCase, StartCase, VitalsSet
+
+__all__ = ["Known", "Stock", "discharge_case", "dose_case", "resume_case", "start_case", "vitals_of", "worst_today"]
+
+_QUANTITIES = ("sbp", "dbp", "heart_rate", "resp_rate", "spo2")
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the dose is drawn from and into: strength of the vial, total volume of the bag."""
+
+    strength: Quantity
+    bag: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything that the gates of a session look at.
+
+    Attributes:
+        entries: of this session.
+        case: what others say of the case; None if nothing has come.
+        plan_active: whether the plan is signed, and neither held nor stopped.
+        consent_text: version that is in force.
+        risks: levels that any service has found, with the times of the answers.
+        screened: level and time of this service's own newest screen.
+        facts_as_of: by owner, up to when its facts are complete here.
+        starts: earlier infusions of the patient.
+        last_weight: at the last session.
+        nurse_infusing: patients of the responsible nurse who are infusing or paused, this one included.
+        nurse_total: and those in recovery.
+        prescriber: who was named as on site holds what that takes.
+        reds: whether a RED or STOP was raised in this session.
+        open_alerts: tiers of alerts that are open.
+    """
+
+    entries: Sequence[Entry]
+    case: CaseFacts | None = None
+    plan_active: bool = False
+    consent_text: str | None = None
+    risks: Sequence[tuple[RiskLevel, dt.datetime]] = ()
+    screened: tuple[RiskLevel, dt.datetime] | None = None
+    facts_as_of: Mapping[str, dt.datetime] = field(default_factory=dict)
+    starts: Sequence[dt.datetime] = ()
+    last_weight: str | None = None
+    nurse_infusing: int | None = None
+    nurse_total: int | None = None
+    prescriber: bool | None = None
+    review_open: bool = False
+    other_open: bool = False
+    reds: bool = False
+    open_alerts: Sequence[tuple[str, bool]] = ()
+
+
+def vitals_of(entry: Entry) -> VitalsSet:
+    """A typed set."""
+    data = entry.data
+    given = {name: Quantity.parse(data[name]) for name in _QUANTITIES if data.get(name)}
+    return VitalsSet(at=entry.at, on_oxygen=data.get("on_oxygen"), moaa_s=data.get("moaa_s"), **given)
+
+
+def _sets(entries: Sequence[Entry]) -> tuple[VitalsSet, ...]:
+    return tuple(vitals_of(entry) for entry in entries if entry.kind == Kind.VITALS)
+
+
+_WORST_FIRST = (RiskLevel.HIGH, RiskLevel.INCOMPLETE, RiskLevel.MODERATE, RiskLevel.LOW, RiskLevel.NONE)
+
+
+def worst_today(known: Known, at: Moment) -> tuple[RiskLevel | None, dt.datetime | None]:
+    """The level that counts: today's own screen, or what another service has found today if that is worse."""
+    if known.screened is None:
+        return None, None
+    today = [known.screened, *[one for one in known.risks if Moment(one[1], at.zone).date == at.date]]
+    return min(today, key=lambda one: _WORST_FIRST.index(one[0]))
+
+
+def dose_case(session: Session, stock: Stock, known: Known, at: Moment) -> DoseCase:
+    """The question about the dose of the day."""
+    facts = facts_of(known.entries)
+    weight = facts.get("weight")
+    case = known.case or CaseFacts()
+    terms = session.terms
+    return DoseCase(
+        at=at,
+        plan=DosePlan(
+            dose=Quantity.parse(terms.dose),
+            basis=Basis(terms.basis),
+            duration=Quantity.parse(terms.duration),
+            cap=Quantity.parse(terms.cap) if terms.cap else None,
+            # The prescriber gave the reasons that the limits ask for when the plan was signed.
+            duration_override="signed plan",
+        ),
+        weight=Observation(Quantity.parse(weight[0]), weight[1]) if weight else None,
+        strength=stock.strength,
+        bag=stock.bag,
+        height=Quantity.parse(case.height) if case.height else None,
+        sex_at_birth=Sex(case.sex) if case.sex else None,
+        intake_weight=Quantity.parse(case.weight) if case.weight else None,
+        last_weight=Quantity.parse(known.last_weight) if known.last_weight else None,
+        weight_remeasured=_said(facts, "weight_remeasured") is True,
+        weight_confirmed=any(_about(entry, "weight") and entry.data["start"] for entry in known.entries),
+    )
+
+
+def start_case(session: Session, known: Known, at: Moment) -> StartCase:
+    """The question about the start."""
+    facts = facts_of(known.entries)
+    case = known.case or CaseFacts()
+    level, level_at = worst_today(known, at)
+    return StartCase(
+        at=at,
+        identity_confirmed=_said(facts, "identity_confirmed"),
+        consent_withdrawn=case.withdrawn_at is not None or newest(known.entries, Kind.CONSENT_WITHDRAWN) is not None,
+        consent_version=case.consent,
+        consent_current_version=known.consent_text,
+        consent_reconfirmed_at=_when(facts, "consent_reconfirmed"),
+        hcg_due=case.pregnancy_possible,
+        hcg=_said(facts, "hcg"),
+        hcg_at=_at(facts, "hcg"),
+        eligibility=Outcome(case.proposed) if case.proposed else None,
+        eligibility_signed=case.kind == "approved" if case.kind else None,
+        eligibility_valid_until=case.valid_until,
+        plan_signed_and_active=known.plan_active,
+        in_person_evaluation=case.examined_at is not None,
+        prescriber_on_site=known.prescriber,
+        nurse_infusing=known.nurse_infusing,
+        nurse_total=known.nurse_total,
+        escort_named_and_phoned=_said(facts, "escort_phoned"),
+        # The clinic asks on each induction day (decision A24); later it is asked when somebody says that it is due.
+        pdmp_due=session.phase == "induction" or _said(facts, "pdmp_due") is True,
+        pdmp_checked_at=max(filter(None, (case.pdmp_checked_at, _when(facts, "pdmp_checked"))), default=None),
+        last_solids=_instant(facts, "last_solids"),
+        last_clear_fluids=_instant(facts, "last_clear_fluids"),
+        substances=_said(facts, "substances"),
+        substances_at=_instant(facts, "substances_at"),
+        glp1=_said(facts, "glp1"),
+        glp1_last=_instant(facts, "glp1_last"),
+        glp1_checklist_complete=_said(facts, "glp1_checklist_complete"),
+        gi_symptoms=_said(facts, "gi_symptoms"),
+        cssrs=level,
+        cssrs_at=level_at,
+        risk_decision=_decision(known.entries, "risk"),
+        changes_reported=_changes(facts, known.entries),
+        changes_decision=_decision(known.entries, "changes"),
+        review_before_next_session_open=known.review_open,
+        other_session_open=known.other_open,
+        monitor_linked=session.device is not None,
+        dose_settled=session.dose is not None,
+        cadss6=_said(facts, "cadss6"),
+        facts_as_of=known.facts_as_of,
+        sets=_sets(known.entries),
+        earlier_starts=tuple(Moment(start, at.zone) for start in known.starts),
+        overrides=tuple(_override(entry) for entry in known.entries if entry.kind == Kind.OVERRIDE),
+    )
+
+
+def resume_case(session: Session, rate: Quantity, agrees: bool, known: Known, at: Moment) -> ResumeCase:
+    """The question about going on after a pause."""
+    paused = session.paused_at or at.at
+    ordered = any(_about(entry, "resume") and entry.data["start"] and entry.at >= paused for entry in known.entries)
+    sets = [one for one in _sets(known.entries) if one.at >= paused]
+    case = known.case or CaseFacts()
+    dose = session.dose or {}
+    return ResumeCase(
+        at=at,
+        paused_at=paused,
+        prescriber_ordered=ordered,
+        patient_agrees=agrees,
+        consent_withdrawn=case.withdrawn_at is not None or newest(known.entries, Kind.CONSENT_WITHDRAWN) is not None,
+        prescriber_on_site=known.prescriber,
+        plan_signed_and_active=known.plan_active,
+        stop_open=any(tier == "STOP" for tier, _ in known.open_alerts),
+        red_unanswered=any(tier == "RED" and not answered for tier, answered in known.open_alerts),
+        vitals=max(sets, key=lambda one: one.at, default=None),
+        rate=rate,
+        plan_rate=Quantity.parse(dose["pump_rate"]) if "pump_rate" in dose else None,
+    )
+
+
+def discharge_case(session: Session, signer_role: str | None, known: Known, at: Moment) -> DischargeCase:
+    """The question about going home. The contact after it is booked with the sign-off itself."""
+    facts = {name: one for name, one in facts_of(known.entries).items() if session.ended_at and one[1] >= session.ended_at}
+    own = known.screened
+    return DischargeCase(
+        at=at,
+        started=session.started_at or at.at,
+        ended=session.ended_at,
+        baseline=frozen(session),
+        baseline_cadss6=session.baseline_cadss6,
+        sets=_sets(known.entries),
+        cadss6=_said(facts, "cadss6"),
+        aldrete=_said(facts, "aldrete"),
+        oriented_x4=_said(facts, "oriented_x4"),
+        gait_steady=_said(facts, "gait_steady"),
+        vomiting=_said(facts, "vomiting"),
+        escort_seen=_said(facts, "escort_seen"),
+        alert_open=bool(known.open_alerts),
+        baseline_risk=RiskLevel(session.baseline_risk) if session.baseline_risk else None,
+        cssrs=own[0] if own and session.ended_at and own[1] >= session.ended_at else None,
+        cssrs_at=own[1] if own and session.ended_at and own[1] >= session.ended_at else None,
+        red_occurred=known.reds,
+        signer_role=signer_role,
+        instructions_given=_said(facts, "instructions_given"),
+        contact_booked=True,
+    )
+
+
+def frozen(session: Session) -> VitalsSet | None:
+    """The set that the gate passed on."""
+    kept = session.baseline
+    if kept is None:
+        return None
+    given = {name: Quantity.parse(kept[name]) for name in _QUANTITIES if kept.get(name)}
+    at = dt.datetime.fromisoformat(kept["at"])
+    return VitalsSet(at=at, on_oxygen=kept.get("on_oxygen"), moaa_s=kept.get("moaa_s"), **given)
+
+
+def prescriber_named(entries: Sequence[Entry]) -> UUID | None:
+    """The prescriber who was named as on site."""
+    named = facts_of(entries).get("prescriber_on_site")
+    return UUID(named[0]) if named else None
+
+
+Facts = Mapping[str, tuple[Any, dt.datetime]]
+
+
+def _said(facts: Facts, name: str) -> Any:
+    known = facts.get(name)
+    return known[0] if known else None
+
+
+def _at(facts: Facts, name: str) -> dt.datetime | None:
+    known = facts.get(name)
+    return known[1] if known else None
+
+
+def _when(facts: Facts, name: str) -> dt.datetime | None:
+    """When a yes was said."""
+    return _at(facts, name) if _said(facts, name) is True else None
+
+
+def _instant(facts: Facts, name: str) -> dt.datetime | None:
+    said = _said(facts, name)
+    return dt.datetime.fromisoformat(said) if said else None
+
+
+def _changes(facts: Facts, entries: Sequence[Entry]) -> tuple[str, ...] | None:
+    """What has changed since the last visit, and what has arrived since check-in that a prescriber has to look at."""
+    reported = _said(facts, "changes")
+    arrived = [str(entry.data["code"]) for entry in entries if entry.kind == Kind.DECISION_NEEDED]
+    return None if reported is None else (*reported, *arrived)
+
+
+def _about(entry: Entry, about: str) -> bool:
+    return entry.kind == Kind.DECISION and entry.data["about"] == about
+
+
+def _decision(entries: Sequence[Entry], about: str) -> PrescriberDecision | None:
+    found = newest([entry for entry in entries if _about(entry, about)], Kind.DECISION)
+    return PrescriberDecision(found.by, found.data["start"], found.at) if found else None
+
+
+def _override(entry: Entry) -> Override:
+    return Override(entry.data["rule"], entry.by, "prescriber", True, entry.data["reason"], entry.at)

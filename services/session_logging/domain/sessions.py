@@ -1,0 +1,193 @@
+"""A session: its states and moves, what was entered in it, and the facts of the day that follow. Pure."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from schemas.events.session_logging import SessionEnding, SessionState
+
+__all__ = [
+    "ENDINGS",
+    "MOVES",
+    "CaseFacts",
+    "Entry",
+    "Kind",
+    "Review",
+    "Session",
+    "SessionEnding",
+    "SessionState",
+    "Terms",
+    "facts_of",
+    "may_move",
+    "newest",
+]
+
+S = SessionState
+MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
+    S.SCHEDULED: frozenset({S.CHECKED_IN, S.CLOSED}),
+    S.CHECKED_IN: frozenset({S.HELD, S.READY, S.INFUSING, S.CLOSED}),
+    S.HELD: frozenset({S.HELD, S.READY, S.INFUSING, S.CLOSED}),
+    S.READY: frozenset({S.READY, S.HELD, S.INFUSING, S.CLOSED}),
+    S.INFUSING: frozenset({S.PAUSED, S.RECOVERY}),
+    S.PAUSED: frozenset({S.INFUSING, S.RECOVERY}),
+    S.RECOVERY: frozenset({S.DISCHARGE_READY, S.CLOSED}),
+    S.DISCHARGE_READY: frozenset({S.RECOVERY, S.CLOSED}),
+    S.CLOSED: frozenset(),
+}
+"""Where a session may go from where it stands."""
+
+BEFORE: Final = frozenset({S.SCHEDULED, S.CHECKED_IN, S.HELD, S.READY})
+AFTER: Final = frozenset({S.RECOVERY, S.DISCHARGE_READY})
+RUNNING: Final = frozenset({S.INFUSING, S.PAUSED})
+
+ENDINGS: Final[Mapping[SessionEnding, frozenset[SessionState]]] = {
+    SessionEnding.NO_SHOW: frozenset({S.SCHEDULED}),
+    SessionEnding.CANCELLED: frozenset({S.SCHEDULED}),
+    SessionEnding.ABORTED: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
+    SessionEnding.LEFT_AGAINST_ADVICE: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
+    SessionEnding.ELOPED: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
+    SessionEnding.TRANSFERRED: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
+}
+"""Endings beside a signed discharge, and the states in which each is possible. A running infusion is stopped first."""
+
+
+class Kind:
+    """Kinds of entries."""
+
+    FACTS = "facts"
+    VITALS = "vitals"
+    DRUG = "drug"
+    START = "start"
+    RATE = "rate"
+    PAUSE = "pause"
+    RESUME = "resume"
+    END = "end"
+    PUMP_VOLUME = "pump-volume"
+    SYMPTOMS_OVER = "symptoms-over"
+    DECISION = "decision"
+    OVERRIDE = "override"
+    DECISION_NEEDED = "decision-needed"
+    CONSENT_WITHDRAWN = "consent-withdrawn"
+    DEVICE_LOST = "device-lost"
+    HANDOVER = "handover"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the signed plan orders for this session, as text with units."""
+
+    dose: str
+    basis: str
+    duration: str
+    cap: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session, as it stands.
+
+    Attributes:
+        nurse: who is responsible; None before check-in.
+        device: the monitor that is bound to it.
+        dose: the dose of the day, once it is settled, as text with units.
+        rate: of the pump now.
+        baseline: the set that the gate passed on, frozen; with it ``baseline_cadss6`` and ``baseline_risk``.
+        pump_volume: what the pump says it has delivered; None until somebody has read it.
+    """
+
+    id: UUID
+    plan: UUID
+    plan_number: int
+    terms: Terms
+    case: UUID
+    patient: UUID
+    therapy: str
+    ordinal: int
+    phase: str
+    starts_at: dt.datetime
+    zone: str
+    state: SessionState = SessionState.SCHEDULED
+    nurse: UUID | None = None
+    device: str | None = None
+    dose: Mapping[str, Any] | None = None
+    rate: str | None = None
+    baseline: Mapping[str, Any] | None = None
+    baseline_cadss6: int | None = None
+    baseline_risk: str | None = None
+    checked_in_at: dt.datetime | None = None
+    started_at: dt.datetime | None = None
+    paused_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    pump_volume: str | None = None
+    ending: str | None = None
+    closed_at: dt.datetime | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that was done, measured, seen or said; ``at`` is when it was true."""
+
+    id: UUID
+    kind: str
+    at: dt.datetime
+    recorded_at: dt.datetime
+    by: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """What consultation and treatment planning say, as far as it has come here."""
+
+    kind: str | None = None
+    proposed: str | None = None
+    valid_until: dt.date | None = None
+    examined_at: dt.datetime | None = None
+    consent: str | None = None
+    withdrawn_at: dt.datetime | None = None
+    sex: str | None = None
+    pregnancy_possible: bool | None = None
+    weight: str | None = None
+    height: str | None = None
+    pdmp_checked_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A prescriber has to say how to go on before the next session (decision B13)."""
+
+    id: UUID
+    patient: UUID
+    session: UUID
+    cause: str
+    opened_at: dt.datetime
+    decision: str | None = None
+    decided_by: str | None = None
+    decided_at: dt.datetime | None = None
+    version: int = 0
+
+
+def may_move(session: Session, to: SessionState) -> bool:
+    """Whether a session may go there from where it stands."""
+    return to in MOVES[session.state]
+
+
+def facts_of(entries: Iterable[Entry]) -> dict[str, tuple[Any, dt.datetime]]:
+    """The facts of the day: of each the value recorded last, and when it was true."""
+    found: dict[str, tuple[Any, dt.datetime]] = {}
+    for entry in sorted(entries, key=lambda one: (one.recorded_at, one.id)):
+        if entry.kind == Kind.FACTS:
+            found |= {name: (value, entry.at) for name, value in entry.data.items()}
+        elif entry.kind == Kind.VITALS and entry.data.get("cadss6") is not None:
+            found["cadss6"] = (entry.data["cadss6"], entry.at)
+    return found
+
+
+def newest(entries: Sequence[Entry], *kinds: str) -> Entry | None:
+    """The entry of these kinds that was recorded last."""
+    found = [entry for entry in entries if entry.kind in kinds]
+    return max(found, key=lambda one: (one.recorded_at, one.id), default=None)

@@ -1,0 +1,313 @@
+"""Routes after the infusion: adverse events, discharge, other endings, the review before the next session."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import uuid_utils.compat
+from pydantic import Field
+
+from services.runtime.database import Reader
+from services.runtime.edge.fields import Code, Id, Instant, Request, Response
+from services.runtime.edge.policy import Bearer
+from services.runtime.edge.problems import ProblemType
+from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, reply
+from services.runtime.edge.signature import SIGNATURE_PROBLEMS, SignatureBody
+from services.runtime.messaging.changes import Changes, Context, Rejected
+from services.runtime.messaging.unit_of_work import Decide
+from services.session_logging.commands.aftercare import Aftercare, DischargeContent, Home
+from services.session_logging.domain.adverse_events import AdverseEvent
+from services.session_logging.domain.sessions import SessionEnding
+from services.session_logging.http.arrival import GateAnswer, show_gate
+from services.session_logging.http.sessions import AdverseEventShown, show_adverse_event
+from services.session_logging.http.shared import (
+    ILLEGAL,
+    NURSES,
+    OUTSIDE,
+    PRESCRIBERS,
+    SHUT,
+    SessionPath,
+    SessionShown,
+    Text,
+    act_route,
+    answered,
+    of,
+    person,
+    shut,
+)
+
+__all__ = ["routes"]
+
+_FUTURE = ProblemType("in-the-future", 422, "This has not happened yet, or ended before it began")
+_RESOLVED = ProblemType("resolved", 409, "This adverse event is over already")
+_QUALIFIED = ProblemType("not-qualified", 403, "A discharge needs somebody licensed in the patient's state")
+_LICENCE = ProblemType("wrong-licence", 409, "The signature names a licence of another state than the patient's")
+_PUMP = ProblemType("pump-not-read", 409, "What the pump has delivered was not recorded")
+_DECIDED = ProblemType("review-decided", 409, "This review is decided already")
+
+
+class AdverseEventBody(Request):
+    """What happened, how grave it is (CTCAE grade, as you judge it), and whether it was the drug."""
+
+    term: Code
+    grade: Annotated[int, Field(ge=1, le=5)]
+    relatedness: Literal["none", "possible", "probable", "definite"]
+    action: Literal["none", "paused", "stopped", "drug-given"]
+    serious: Annotated[
+        tuple[
+            Literal[
+                "death",
+                "life-threatening",
+                "hospitalisation",
+                "disability",
+                "congenital anomaly",
+                "important medical event",
+            ],
+            ...,
+        ],
+        Field(max_length=6, strict=False),
+    ] = ()
+    onset_at: Instant
+    note: Text = ""
+
+
+class AdverseEventPath(Request):
+    """Path of an adverse event."""
+
+    adverse_event: Id
+
+
+class OverBody(Request):
+    """When it was over."""
+
+    resolved_at: Instant
+
+
+class DischargeAnswer(Response):
+    """What the discharge gate says, what would be signed, and its hash."""
+
+    gate: GateAnswer
+    earliest: Instant | None
+    content: DischargeContent
+    shown: str
+
+
+class SignBody(Request):
+    """The signature; ``shown`` is the hash that the gate answered with."""
+
+    signature: SignatureBody
+
+
+class CloseBody(Request):
+    """How the session ends, where it is not by a signed discharge."""
+
+    ending: Literal["no-show", "cancelled", "aborted", "left-against-advice", "eloped", "transferred"]
+    note: Text = ""
+
+
+class ReviewPath(Request):
+    """Path of a review."""
+
+    review: Id
+
+
+class ReviewBody(Request):
+    """How it goes on."""
+
+    decision: Literal["continue", "amend", "stop"]
+
+
+class ReviewShown(Response):
+    """A review before the next session."""
+
+    review: Id
+    session: Id
+    cause: str
+    decision: str | None
+
+
+def routes(aftercare: Aftercare) -> tuple[Route, ...]:
+    """The routes, in the room."""
+    signature = {"meaning": "discharged", "licence": "US-NY", "shown": "0" * 64}
+    return (
+        Route(
+            name="enter_adverse_event",
+            method="POST",
+            path_template="/sessions/{session}/adverse-events",
+            summary="Enter an adverse event",
+            policy=Bearer(NURSES, of("session")),
+            audit="adverse-event.enter",
+            request=AdverseEventBody,
+            path=SessionPath,
+            response=AdverseEventShown,
+            status=201,
+            command=_enter(aftercare),
+            idempotency=KEY_REQUIRED,
+            errors=(ILLEGAL, _FUTURE),
+            examples=(
+                Example(
+                    {
+                        "term": "dizziness",
+                        "grade": 1,
+                        "relatedness": "probable",
+                        "action": "none",
+                        "onset_at": "2026-01-25T15:56:00Z",
+                    }
+                ),
+            ),
+        ),
+        Route(
+            name="resolve_adverse_event",
+            method="POST",
+            path_template="/adverse-events/{adverse_event}/resolution",
+            summary="Say that an adverse event is over",
+            policy=Bearer(NURSES, of("adverse_event")),
+            audit="adverse-event.resolve",
+            request=OverBody,
+            path=AdverseEventPath,
+            response=AdverseEventShown,
+            command=_over(aftercare),
+            idempotency=KEY_REQUIRED,
+            errors=(_RESOLVED, _FUTURE),
+            examples=(Example({"resolved_at": "2026-01-25T16:50:00Z"}),),
+        ),
+        Route(
+            name="ask_discharge_gate",
+            method="POST",
+            path_template="/sessions/{session}/discharge-evaluations",
+            summary="Ask whether the patient may go: what is missing, the earliest time, and what would be signed",
+            policy=Bearer(NURSES, of("session")),
+            audit="gate.discharge",
+            path=SessionPath,
+            response=DischargeAnswer,
+            status=201,
+            command=_ask(aftercare),
+            idempotency=KEY_REQUIRED,
+            errors=(ILLEGAL,),
+        ),
+        Route(
+            name="discharge",
+            method="POST",
+            path_template="/sessions/{session}/discharge",
+            summary="Sign that the patient may go, accompanied; the session is closed with it",
+            policy=Bearer(NURSES, of("session")),
+            audit="session.discharge",
+            request=SignBody,
+            path=SessionPath,
+            response=SessionShown,
+            command=_discharge(aftercare),
+            idempotency=KEY_REQUIRED,
+            errors=(ILLEGAL, SHUT, OUTSIDE, _PUMP, _QUALIFIED, _LICENCE, *SIGNATURE_PROBLEMS),
+            examples=(Example({"signature": signature}),),
+        ),
+        act_route(
+            "close_session",
+            "closure",
+            "End a session in another way than by a signed discharge",
+            NURSES,
+            lambda asked, *more: aftercare.close(
+                asked.path.session, SessionEnding(asked.body.ending), asked.body.note, person(asked), *more
+            ),
+            body=CloseBody,
+            errors=(_PUMP, OUTSIDE),
+            example={"ending": "no-show"},
+        ),
+        Route(
+            name="decide_review",
+            method="POST",
+            path_template="/reviews/{review}/decision",
+            summary="Say how to go on before the next session",
+            policy=Bearer(PRESCRIBERS, of("review")),
+            audit="review.decide",
+            request=ReviewBody,
+            path=ReviewPath,
+            response=ReviewShown,
+            command=_review(aftercare),
+            idempotency=KEY_REQUIRED,
+            errors=(_DECIDED,),
+            examples=(Example({"decision": "continue"}),),
+        ),
+    )
+
+
+def _enter(aftercare: Aftercare) -> Callable[[Asked[AdverseEventBody, SessionPath]], Decide]:
+    def command(asked: Asked[AdverseEventBody, SessionPath]) -> Decide:
+        body = asked.body
+
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            wanted = AdverseEvent(
+                uuid_utils.compat.uuid7(),
+                asked.path.session,
+                asked.path.session,
+                body.term,
+                body.grade,
+                None,
+                body.relatedness,
+                body.action,
+                tuple(body.serious),
+                body.note,
+                body.onset_at,
+                asked.principal.person,
+                context.now,
+            )
+            made = await aftercare.enter_adverse_event(asked.path.session, wanted, read, context)
+            return made if isinstance(made, Rejected) else replace(made[0], reply=reply(show_adverse_event(made[1]), 201))
+
+        return decide
+
+    return command
+
+
+def _over(aftercare: Aftercare) -> Callable[[Asked[OverBody, AdverseEventPath]], Decide]:
+    def command(asked: Asked[OverBody, AdverseEventPath]) -> Decide:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            made = await aftercare.resolve_adverse_event(asked.path.adverse_event, asked.body.resolved_at, read, context)
+            return made if isinstance(made, Rejected) else replace(made[0], reply=reply(show_adverse_event(made[1])))
+
+        return decide
+
+    return command
+
+
+def _show_home(home: Home) -> DischargeAnswer:
+    return DischargeAnswer(gate=show_gate(home.gate), earliest=home.earliest, content=home.content, shown=home.shown)
+
+
+def _ask(aftercare: Aftercare) -> Callable[[Asked[Any, SessionPath]], Decide]:
+    def command(asked: Asked[Any, SessionPath]) -> Decide:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            made = await aftercare.ask_discharge(asked.path.session, asked.principal, read, context)
+            return made if isinstance(made, Rejected) else replace(made[0], reply=reply(_show_home(made[1]), 201))
+
+        return decide
+
+    return command
+
+
+def _discharge(aftercare: Aftercare) -> Callable[[Asked[SignBody, SessionPath]], Decide]:
+    def command(asked: Asked[SignBody, SessionPath]) -> Decide:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            made: Any = await aftercare.discharge(asked.path.session, asked.body.signature, asked.principal, read, context)
+            if isinstance(made, tuple) and isinstance(made[1], Home):
+                changes: Changes = made[0]
+                return replace(changes, reply=shut(made[1].gate))
+            return answered(made)
+
+        return decide
+
+    return command
+
+
+def _review(aftercare: Aftercare) -> Callable[[Asked[ReviewBody, ReviewPath]], Decide]:
+    def command(asked: Asked[ReviewBody, ReviewPath]) -> Decide:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            made = await aftercare.decide_review(asked.path.review, asked.body.decision, asked.principal, read, context)
+            if isinstance(made, Rejected):
+                return made
+            review = made[1]
+            shown = ReviewShown(review=review.id, session=review.session, cause=review.cause, decision=review.decision)
+            return replace(made[0], reply=reply(shown))
+
+        return decide
+
+    return command

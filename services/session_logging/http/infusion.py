@@ -1,0 +1,166 @@
+"""Routes of the infusion: start, rate, pause, resume, end, STOP, and consent that is withdrawn at the chair."""
+
+from typing import Literal
+
+from services.runtime.edge.fields import Instant, Request
+from services.runtime.edge.problems import ProblemType
+from services.runtime.edge.route import Route
+from services.session_logging.commands.infusion import Infusion
+from services.session_logging.http.shared import (
+    LATER,
+    NURSES,
+    OUTSIDE,
+    SHUT,
+    TEAM,
+    Rate,
+    Volume,
+    act_route,
+    exact,
+    person,
+)
+
+__all__ = ["routes"]
+
+_NOT_DRAWN = ProblemType("drug-not-drawn", 409, "No drug was drawn")
+_ABOVE = ProblemType("above-plan", 422, "The rate may be lowered or put back to the plan's, never above it")
+_BAG = ProblemType("more-than-the-bag", 422, "The pump cannot have delivered more than the bag holds")
+_READ = ProblemType("pump-read", 409, "What the pump delivered was recorded already")
+
+
+class RateBody(Request):
+    """The new rate of the pump."""
+
+    rate: Rate
+
+
+class PauseBody(Request):
+    """Why the pump stands, and since when."""
+
+    reason: Literal["alert", "patient-asked", "line-problem", "other"]
+    at: Instant | None = None
+
+
+class ResumeBody(Request):
+    """At which rate, and whether the patient agrees."""
+
+    rate: Rate
+    patient_agrees: bool
+
+
+class PumpBody(Request):
+    """What the pump says it has delivered."""
+
+    pump_volume: Volume
+
+
+class EndBody(PumpBody):
+    """The pump is off; since when."""
+
+    at: Instant | None = None
+
+
+class StopBody(Request):
+    """Who asks for it: the patient, or an emergency."""
+
+    reason: Literal["patient-asked", "emergency"]
+
+
+def routes(infusion: Infusion) -> tuple[Route, ...]:
+    """The routes, in the room."""
+    rate = {"rate": {"value": "150.0", "unit": "mL/h"}}
+    pump = {"pump_volume": {"value": "100.0", "unit": "mL"}}
+    return (
+        act_route(
+            "start_infusion",
+            "start",
+            "Start the infusion, if the gate is open now",
+            NURSES,
+            lambda asked, *more: infusion.start(asked.path.session, person(asked), *more),
+            errors=(SHUT, _NOT_DRAWN, OUTSIDE),
+        ),
+        act_route(
+            "change_rate",
+            "rate",
+            "Lower the rate, or put it back to the plan's",
+            NURSES,
+            lambda asked, *more: infusion.change_rate(asked.path.session, exact(asked.body.rate), person(asked), *more),
+            body=RateBody,
+            errors=(_ABOVE, OUTSIDE),
+            example=rate,
+        ),
+        act_route(
+            "pause_infusion",
+            "pause",
+            "Say that the pump stands",
+            NURSES,
+            lambda asked, *more: infusion.pause(asked.path.session, asked.body.reason, asked.body.at, person(asked), *more),
+            body=PauseBody,
+            errors=(*LATER, OUTSIDE),
+            example={"reason": "alert"},
+        ),
+        act_route(
+            "resume_infusion",
+            "resume",
+            "Go on after a pause, if the gate of a resume is open",
+            NURSES,
+            lambda asked, *more: infusion.resume(
+                asked.path.session,
+                exact(asked.body.rate),
+                asked.body.patient_agrees,
+                person(asked),
+                *more,
+            ),
+            body=ResumeBody,
+            errors=(SHUT, OUTSIDE),
+            example={**rate, "patient_agrees": True},
+        ),
+        act_route(
+            "end_infusion",
+            "end",
+            "Say that the pump is off for good, and what it has delivered",
+            NURSES,
+            lambda asked, *more: infusion.end(
+                asked.path.session,
+                exact(asked.body.pump_volume),
+                asked.body.at,
+                person(asked),
+                *more,
+            ),
+            body=EndBody,
+            errors=(*LATER, _BAG, OUTSIDE),
+            example=pump,
+        ),
+        act_route(
+            "stop",
+            "stop",
+            "STOP: works from any state, before any other check",
+            TEAM,
+            lambda asked, *more: infusion.stop(asked.path.session, asked.body.reason, person(asked), *more),
+            body=StopBody,
+            errors=(OUTSIDE,),
+            example={"reason": "patient-asked"},
+        ),
+        act_route(
+            "read_pump",
+            "pump-volume",
+            "After a STOP: what the pump had delivered",
+            NURSES,
+            lambda asked, *more: infusion.read_pump(
+                asked.path.session,
+                exact(asked.body.pump_volume),
+                person(asked),
+                *more,
+            ),
+            body=PumpBody,
+            errors=(_READ, _BAG),
+            example=pump,
+        ),
+        act_route(
+            "withdraw_consent",
+            "consent-withdrawal",
+            "The patient withdraws consent at the chair",
+            TEAM,
+            lambda asked, *more: infusion.withdraw(asked.path.session, person(asked), *more),
+            errors=(OUTSIDE,),
+        ),
+    )

@@ -1,0 +1,259 @@
+"""Routes of watching: typed sets, a monitor's samples, alerts that are acknowledged and resolved."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from services.runtime.database import Reader
+from services.runtime.edge.fields import Code, Id, Instant, Quantity, Request, Response, field_error
+from services.runtime.edge.policy import Bearer, role_is_enough
+from services.runtime.edge.principal import Principal, Role
+from services.runtime.edge.problems import ProblemType
+from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, NaturalKey, Route, reply
+from services.runtime.messaging.changes import Changes, Context, Rejected
+from services.runtime.messaging.unit_of_work import Decide
+from services.session_logging.commands.watch import Watch
+from services.session_logging.domain.alarms import Raised, Sample
+from services.session_logging.http.sessions import AlertShown, show_alert
+from services.session_logging.http.shared import (
+    ILLEGAL,
+    LATER,
+    NURSES,
+    OUTSIDE,
+    SessionPath,
+    act_route,
+    in_unit,
+    of,
+    person,
+    refused,
+)
+from services.therapies import evidence
+
+__all__ = ["routes"]
+
+_BOUND = ProblemType("not-bound", 409, "This monitor is not bound to this session")
+_CLOSED = ProblemType("alert-closed", 409, "The alert was resolved already")
+_YOURS = ProblemType("not-of-your-role", 403, "RED and STOP are resolved by a prescriber")
+
+Pressure = Annotated[Quantity, in_unit("mm[Hg]")]
+PerMinute = Annotated[Quantity, in_unit("/min")]
+Percent = Annotated[Quantity, in_unit("%")]
+Scale = Annotated[int, Field(ge=0, le=4)]
+
+
+class VitalsBody(Request):
+    """A set of vitals; what was not measured is left out. ``cadss6`` are the six answers. ``at`` is when it was true."""
+
+    at: Instant | None = None
+    source: Literal["typed", "paper"] = "typed"
+    sbp: Pressure | None = None
+    dbp: Pressure | None = None
+    heart_rate: PerMinute | None = None
+    resp_rate: PerMinute | None = None
+    spo2: Percent | None = None
+    on_oxygen: bool | None = None
+    moaa_s: Annotated[int, Field(ge=0, le=5)] | None = None
+    cadss6: Annotated[tuple[Scale | None, ...], Field(min_length=6, max_length=6, strict=False)] | None = None
+    symptoms: Annotated[tuple[Code, ...], Field(max_length=20, strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _something(self) -> "VitalsBody":
+        if not any(value not in (None, ()) for name, value in self if name not in ("at", "source")):
+            raise field_error("nothing-measured")
+        return self
+
+
+class SampleBody(Request):
+    """One second of a monitor, by its number there. ``origin`` names the recording that it comes from, if it does."""
+
+    seq: Annotated[int, Field(ge=0, le=2**53)]
+    at: Instant
+    heart_rate: Annotated[int, Field(ge=0, le=400)] | None = None
+    resp_rate: Annotated[int, Field(ge=0, le=200)] | None = None
+    spo2: Annotated[int, Field(ge=0, le=100)] | None = None
+    origin: Code | None = None
+
+
+class BatchBody(Request):
+    """Samples of the monitor that is bound to the session."""
+
+    device: Code
+    samples: Annotated[tuple[SampleBody, ...], Field(min_length=1, max_length=600, strict=False)]
+
+
+class BatchShown(Response):
+    """Numbers that were taken, and those that had come before."""
+
+    accepted: list[int]
+    duplicates: list[int]
+
+
+class AlertPath(Request):
+    """Path of an alert."""
+
+    alert: Id
+
+
+class ResolveBody(Request):
+    """What was done about it."""
+
+    action: Literal["rechecked", "paused", "stopped", "drug-given", "equipment-fixed", "prescriber-informed", "other"]
+
+
+def routes(watch: Watch) -> tuple[Route, ...]:
+    """The routes, in the room."""
+    at_chair = Bearer(NURSES, of("alert"))
+    set_of_vitals = {
+        "sbp": {"value": "128", "unit": "mm[Hg]"},
+        "dbp": {"value": "78", "unit": "mm[Hg]"},
+        "heart_rate": {"value": "76", "unit": "/min"},
+        "resp_rate": {"value": "14", "unit": "/min"},
+        "spo2": {"value": "98", "unit": "%"},
+        "on_oxygen": False,
+        "moaa_s": 5,
+    }
+    sample = {"seq": 0, "at": "2026-01-25T15:30:00Z", "heart_rate": 77, "spo2": 98}
+    return (
+        act_route(
+            "record_vitals",
+            "vitals",
+            "Record a set of vitals; alerts that follow are raised at once",
+            NURSES,
+            lambda asked, *more: watch.record(asked.path.session, _typed(asked.body), asked.body.at, person(asked), *more),
+            body=VitalsBody,
+            errors=(*LATER, OUTSIDE),
+            example=set_of_vitals,
+        ),
+        act_route(
+            "symptoms_over",
+            "symptoms-over",
+            "Say that the symptoms that were entered are over",
+            NURSES,
+            lambda asked, *more: watch.symptoms_over(asked.path.session, person(asked), *more),
+            errors=(OUTSIDE,),
+        ),
+        act_route(
+            "device_lost",
+            "device-lost",
+            "Say that the monitor no longer measures",
+            NURSES,
+            lambda asked, *more: watch.device_lost(asked.path.session, person(asked), *more),
+            errors=(OUTSIDE,),
+        ),
+        Route(
+            name="ingest_samples",
+            method="POST",
+            path_template="/sessions/{session}/samples",
+            summary="Samples of the monitor that is bound to the session",
+            policy=Bearer(frozenset({Role.INTEGRATION}), role_is_enough),
+            audit="samples.ingest",
+            request=BatchBody,
+            path=SessionPath,
+            response=BatchShown,
+            command=_ingest(watch),
+            idempotency=NaturalKey(of="session, device and number of the sample"),
+            errors=(ILLEGAL, _BOUND, LATER[0], OUTSIDE),
+            max_body=256 * 1024,
+            examples=(Example({"device": "monitor-1", "samples": [sample]}),),
+        ),
+        Route(
+            name="acknowledge_alert",
+            method="POST",
+            path_template="/alerts/{alert}/acknowledgement",
+            summary="Take an alert over: the pages of your ladder stop, the alert stays open",
+            policy=at_chair,
+            audit="alert.acknowledge",
+            path=AlertPath,
+            response=AlertShown,
+            command=_acknowledge(watch),
+            idempotency=KEY_REQUIRED,
+            errors=(_CLOSED,),
+        ),
+        Route(
+            name="resolve_alert",
+            method="POST",
+            path_template="/alerts/{alert}/resolution",
+            summary="Close an alert and say what was done",
+            policy=at_chair,
+            audit="alert.resolve",
+            request=ResolveBody,
+            path=AlertPath,
+            response=AlertShown,
+            command=_resolve(watch),
+            idempotency=KEY_REQUIRED,
+            errors=(_CLOSED, _YOURS),
+            examples=(Example({"action": "rechecked"}),),
+        ),
+    )
+
+
+def _typed(body: VitalsBody) -> dict[str, Any]:
+    """A set as the log keeps it: quantities as text with units."""
+    found: dict[str, Any] = {"source": body.source}
+    for name in ("sbp", "dbp", "heart_rate", "resp_rate", "spo2"):
+        value = getattr(body, name)
+        if value is not None:
+            found[name] = str(value)
+    for name in ("on_oxygen", "moaa_s"):
+        if getattr(body, name) is not None:
+            found[name] = getattr(body, name)
+    if body.cadss6 is not None:
+        found["cadss6_answers"] = list(body.cadss6)
+    if body.symptoms:
+        found["symptoms"] = list(body.symptoms)
+    return found
+
+
+def _ingest(watch: Watch) -> Callable[[Asked[BatchBody, SessionPath]], Decide]:
+    def command(asked: Asked[BatchBody, SessionPath]) -> Decide:
+        body = asked.body
+        samples = [
+            Sample(body.device, one.seq, one.at, one.at, one.heart_rate, one.resp_rate, one.spo2, one.origin)
+            for one in {one.seq: one for one in reversed(body.samples)}.values()
+        ]
+
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            made = await watch.ingest(asked.path.session, body.device, samples, read, context)
+            if isinstance(made, Rejected):
+                return made
+            if isinstance(made, evidence.Rejected):
+                return refused(made)
+            changes, outcome = made
+            shown = BatchShown(accepted=sorted(outcome.accepted), duplicates=list(outcome.duplicates))
+            return replace(changes, reply=reply(shown))
+
+        return decide
+
+    return command
+
+
+def _role(who: Principal) -> str:
+    return "prescriber" if Role.PRESCRIBER in who.roles else "nurse"
+
+
+def _answered(decided: tuple[Changes, Raised] | Rejected) -> Changes | Rejected:
+    return decided if isinstance(decided, Rejected) else replace(decided[0], reply=reply(show_alert(decided[1])))
+
+
+def _acknowledge(watch: Watch) -> Callable[[Asked[Any, AlertPath]], Decide]:
+    def command(asked: Asked[Any, AlertPath]) -> Decide:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            role = _role(asked.principal)
+            return _answered(await watch.acknowledge(asked.path.alert, role, person(asked), read, context))
+
+        return decide
+
+    return command
+
+
+def _resolve(watch: Watch) -> Callable[[Asked[ResolveBody, AlertPath]], Decide]:
+    def command(asked: Asked[ResolveBody, AlertPath]) -> Decide:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            role, action = _role(asked.principal), asked.body.action
+            return _answered(await watch.resolve(asked.path.alert, role, action, person(asked), read, context))
+
+        return decide
+
+    return command

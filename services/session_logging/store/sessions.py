@@ -1,0 +1,288 @@
+"""SQL of sessions, their log, and the facts that others own."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from services.runtime.database import Reader, Record
+from services.runtime.messaging.changes import Append, Put, Row
+from services.session_logging.domain.sessions import CaseFacts, Entry, Review, Session, SessionState, Terms
+
+__all__ = [
+    "append",
+    "case_facts",
+    "case_row",
+    "entries",
+    "entry_row",
+    "infusions",
+    "last_weight",
+    "nurse_load",
+    "on_day",
+    "open_others",
+    "open_review",
+    "patient_of",
+    "plan_row",
+    "plan_status",
+    "review",
+    "review_of_session",
+    "review_row",
+    "risk_row",
+    "risks",
+    "session",
+    "session_row",
+    "sessions",
+    "sessions_of_patients",
+    "sessions_of_plans",
+]
+
+_SESSION = """select id, plan, plan_number, terms, care_case, patient, therapy, ordinal, phase, starts_at, zone, state, nurse,
+                     device, dose, rate, baseline, baseline_cadss6, baseline_risk, checked_in_at, started_at, paused_at,
+                     ended_at, pump_volume, ending, closed_at, version from session"""
+_REVIEW = """select id, patient, session, cause, opened_at, decision, decided_by, decided_at, version from review"""
+
+
+async def session(read: Reader, session_id: UUID) -> Session | None:
+    """A session."""
+    return (await sessions(read, [session_id])).get(session_id)
+
+
+async def sessions(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Session]:
+    """Many sessions."""
+    return {row["id"]: _session(row) for row in await read.fetch(f"{_SESSION} where id = any($1)", list(ids))}
+
+
+async def sessions_of_plans(read: Reader, plans: Collection[UUID]) -> Mapping[UUID, list[Session]]:
+    """Sessions of plans that are not over, in time order."""
+    rows = await read.fetch(f"{_SESSION} where plan = any($1) and state <> 'closed' order by starts_at, id", list(plans))
+    found: dict[UUID, list[Session]] = {plan: [] for plan in plans}
+    for row in rows:
+        found[row["plan"]].append(_session(row))
+    return found
+
+
+async def sessions_of_patients(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, list[Session]]:
+    """Sessions of patients that are not over, in time order."""
+    rows = await read.fetch(f"{_SESSION} where patient = any($1) and state <> 'closed' order by starts_at, id", list(patients))
+    found: dict[UUID, list[Session]] = {patient: [] for patient in patients}
+    for row in rows:
+        found[row["patient"]].append(_session(row))
+    return found
+
+
+async def on_day(read: Reader, starts: dt.datetime, ends: dt.datetime, after: UUID | None, limit: int) -> list[Session]:
+    """Sessions that are planned to begin in a span of time, in order, behind one."""
+    rows = await read.fetch(
+        f"""{_SESSION} where starts_at >= $1 and starts_at < $2
+            and ($3::uuid is null or (starts_at, id) > (select starts_at, id from session where id = $3))
+            order by starts_at, id limit $4""",
+        starts,
+        ends,
+        after,
+        limit,
+    )
+    return [_session(row) for row in rows]
+
+
+async def patient_of(read: Reader, table: str, identifier: UUID) -> UUID | None:
+    """Whose record it is."""
+    query = {
+        "session": "select patient from session where id = $1",
+        "alert": "select patient from alert where id = $1",
+        "adverse_event": "select patient from adverse_event where id = $1",
+        "review": "select patient from review where id = $1",
+        "waste": "select s.patient from waste w join session s on s.id = w.session where w.id = $1",
+    }[table]
+    found: UUID | None = await read.fetchval(query, identifier)
+    return found
+
+
+async def infusions(read: Reader, patient: UUID, session_id: UUID) -> list[dt.datetime]:
+    """When the patient's other infusions began."""
+    rows = await read.fetch(
+        "select started_at from session where patient = $1 and id <> $2 and started_at is not null order by started_at",
+        patient,
+        session_id,
+    )
+    return [row["started_at"] for row in rows]
+
+
+async def last_weight(read: Reader, patient: UUID, session_id: UUID) -> str | None:
+    """The weight that the dose of the last infusion was calculated on."""
+    found: str | None = await read.fetchval(
+        """select dose->>'weight' from session where patient = $1 and id <> $2 and started_at is not null
+           order by started_at desc limit 1""",
+        patient,
+        session_id,
+    )
+    return found
+
+
+async def open_others(read: Reader, patient: UUID, session_id: UUID) -> bool:
+    """Whether another session of the patient is going on."""
+    found: bool = await read.fetchval(
+        """select exists (select 1 from session where patient = $1 and id <> $2
+                          and state not in ('scheduled', 'closed'))""",
+        patient,
+        session_id,
+    )
+    return found
+
+
+async def nurse_load(read: Reader, nurse: UUID, session_id: UUID) -> tuple[int, int]:
+    """Other patients of a nurse: infusing or paused, and with those in recovery."""
+    row = await read.fetchrow(
+        """select count(*) filter (where state in ('infusing', 'paused')) as infusing, count(*) as total from session
+           where nurse = $1 and id <> $2 and state in ('infusing', 'paused', 'recovery', 'discharge-ready')""",
+        nurse,
+        session_id,
+    )
+    assert row is not None  # noqa: S101 - an aggregate always has a row
+    return row["infusing"], row["total"]
+
+
+def session_row(wanted: Session) -> Row:
+    """What is written of a session."""
+    terms = wanted.terms
+    values = {
+        "plan": wanted.plan,
+        "plan_number": wanted.plan_number,
+        "terms": {"dose": terms.dose, "basis": terms.basis, "duration": terms.duration, "cap": terms.cap},
+        "care_case": wanted.case,
+        "patient": wanted.patient,
+        "therapy": wanted.therapy,
+        "ordinal": wanted.ordinal,
+        "phase": wanted.phase,
+        "starts_at": wanted.starts_at,
+        "zone": wanted.zone,
+        "state": wanted.state.value,
+        "nurse": wanted.nurse,
+        "device": wanted.device,
+        "dose": wanted.dose,
+        "rate": wanted.rate,
+        "baseline": wanted.baseline,
+        "baseline_cadss6": wanted.baseline_cadss6,
+        "baseline_risk": wanted.baseline_risk,
+        "checked_in_at": wanted.checked_in_at,
+        "started_at": wanted.started_at,
+        "paused_at": wanted.paused_at,
+        "ended_at": wanted.ended_at,
+        "pump_volume": wanted.pump_volume,
+        "ending": wanted.ending,
+        "closed_at": wanted.closed_at,
+    }
+    return Row("session", {"id": wanted.id}, values, wanted.version)
+
+
+async def entries(read: Reader, session_id: UUID) -> list[Entry]:
+    """The log of a session, in the order in which it was recorded."""
+    rows = await read.fetch(
+        "select id, kind, at, recorded_at, by_person, data from entry where session = $1 order by recorded_at, id", session_id
+    )
+    return [Entry(*row.values()) for row in rows]
+
+
+def entry_row(session_id: UUID, wanted: Entry) -> Append:
+    """What is written of an entry."""
+    values = {
+        "id": wanted.id,
+        "session": session_id,
+        "kind": wanted.kind,
+        "at": wanted.at,
+        "recorded_at": wanted.recorded_at,
+        "by_person": wanted.by,
+        "data": dict(wanted.data),
+    }
+    return Append("entry", values)
+
+
+# --- facts of others -----------------------------------------------------------------------------------------------------
+
+
+async def case_facts(read: Reader, case_id: UUID) -> CaseFacts | None:
+    """What is known of a case."""
+    row = await read.fetchrow(
+        """select kind, proposed, valid_until, examined_at, consent, withdrawn_at, sex, pregnancy_possible, weight, height,
+                  pdmp_checked_at from case_fact where care_case = $1""",
+        case_id,
+    )
+    return None if row is None else CaseFacts(*row.values())
+
+
+def case_row(case_id: UUID, values: Mapping[str, object]) -> Put:
+    """What is kept of a case."""
+    return Put("case_fact", {"care_case": case_id}, values)
+
+
+async def plan_status(read: Reader, plan_id: UUID) -> str | None:
+    """Where a plan stands: ``active``, ``held`` or ``stopped``."""
+    found: str | None = await read.fetchval("select status from plan_fact where plan = $1", plan_id)
+    return found
+
+
+def plan_row(plan_id: UUID, values: Mapping[str, object]) -> Put:
+    """What is kept of a plan."""
+    return Put("plan_fact", {"plan": plan_id}, values)
+
+
+async def risks(read: Reader, patient: UUID) -> Sequence[tuple[str, dt.datetime]]:
+    """Levels that other services have found."""
+    rows = await read.fetch("select level, assessed_at from risk_fact where patient = $1", patient)
+    return [(row["level"], row["assessed_at"]) for row in rows]
+
+
+def risk_row(patient: UUID, owner: str, level: str, assessed_at: dt.datetime) -> Put:
+    """The level that a service has found last."""
+    return Put("risk_fact", {"patient": patient, "owner": owner}, {"level": level, "assessed_at": assessed_at})
+
+
+# --- reviews -------------------------------------------------------------------------------------------------------------
+
+
+async def review(read: Reader, review_id: UUID) -> Review | None:
+    """A review."""
+    row = await read.fetchrow(f"{_REVIEW} where id = $1", review_id)
+    return None if row is None else Review(*row.values())
+
+
+async def open_review(read: Reader, patient: UUID, but: UUID | None = None) -> Review | None:
+    """A review of an earlier session that a prescriber has not decided."""
+    row = await read.fetchrow(
+        f"{_REVIEW} where patient = $1 and decision is null and ($2::uuid is null or session <> $2) order by opened_at limit 1",
+        patient,
+        but,
+    )
+    return None if row is None else Review(*row.values())
+
+
+async def review_of_session(read: Reader, session_id: UUID) -> Review | None:
+    """The open review that a session has caused."""
+    row = await read.fetchrow(f"{_REVIEW} where session = $1 and decision is null", session_id)
+    return None if row is None else Review(*row.values())
+
+
+def review_row(wanted: Review) -> Row:
+    """What is written of a review."""
+    values = {
+        "patient": wanted.patient,
+        "session": wanted.session,
+        "cause": wanted.cause,
+        "opened_at": wanted.opened_at,
+        "decision": wanted.decision,
+        "decided_by": wanted.decided_by,
+        "decided_at": wanted.decided_at,
+    }
+    return Row("review", {"id": wanted.id}, values, wanted.version)
+
+
+def append(table: str, **values: Any) -> Append:
+    """A row of one of the tables that are never changed."""
+    return Append(table, values)
+
+
+def _session(row: Record) -> Session:
+    values = dict(row.items())
+    values["case"] = values.pop("care_case")
+    values["terms"] = Terms(**row["terms"])
+    values["state"] = SessionState(row["state"])
+    return Session(**values)

@@ -1,0 +1,100 @@
+"""SQL of samples, alerts and gates."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.runtime.database import Reader, Record
+from services.runtime.messaging.changes import Append, Row
+from services.session_logging.domain.alarms import Raised, Sample
+
+__all__ = ["alert", "alert_row", "alerts", "evaluations", "known_samples", "page_of", "sample_row", "samples"]
+
+_ALERT = """select id, session, patient, key, family, tier, rule, value, at, raised_at, late, verify, nurse_by, nurse_at,
+                   prescriber_by, prescriber_at, status, action, resolved_by, resolved_at, version from alert"""
+
+
+async def samples(read: Reader, session_id: UUID) -> list[Sample]:
+    """The stream of a session."""
+    rows = await read.fetch(
+        """select device, seq, at, recorded_at, heart_rate, resp_rate, spo2, origin from sample where session = $1
+           order by recorded_at, at, seq""",
+        session_id,
+    )
+    return [Sample(*row.values()) for row in rows]
+
+
+async def known_samples(read: Reader, session_id: UUID, device: str, numbers: Sequence[int]) -> set[int]:
+    """Which of these have come before."""
+    rows = await read.fetch(
+        "select seq from sample where session = $1 and device = $2 and seq = any($3)", session_id, device, list(numbers)
+    )
+    return {row["seq"] for row in rows}
+
+
+def sample_row(session_id: UUID, wanted: Sample) -> Append:
+    """What is written of a sample."""
+    values = {
+        "session": session_id,
+        "device": wanted.device,
+        "seq": wanted.seq,
+        "at": wanted.at,
+        "recorded_at": wanted.recorded_at,
+        "heart_rate": wanted.heart_rate,
+        "resp_rate": wanted.resp_rate,
+        "spo2": wanted.spo2,
+        "origin": wanted.origin,
+    }
+    return Append("sample", values)
+
+
+async def alert(read: Reader, alert_id: UUID) -> Raised | None:
+    """An alert."""
+    row = await read.fetchrow(f"{_ALERT} where id = $1", alert_id)
+    return None if row is None else Raised(*row.values())
+
+
+async def alerts(read: Reader, session_id: UUID) -> list[Raised]:
+    """The alerts of a session, as they were raised."""
+    rows = await read.fetch(f"{_ALERT} where session = $1 order by raised_at, id", session_id)
+    return [Raised(*row.values()) for row in rows]
+
+
+def alert_row(wanted: Raised) -> Row:
+    """What is written of an alert."""
+    values = {
+        "session": wanted.session,
+        "patient": wanted.patient,
+        "key": wanted.key,
+        "family": wanted.family,
+        "tier": wanted.tier,
+        "rule": wanted.rule,
+        "value": wanted.value,
+        "at": wanted.at,
+        "raised_at": wanted.raised_at,
+        "late": wanted.late,
+        "verify": wanted.verify,
+        "nurse_by": wanted.nurse_by,
+        "nurse_at": wanted.nurse_at,
+        "prescriber_by": wanted.prescriber_by,
+        "prescriber_at": wanted.prescriber_at,
+        "status": wanted.status,
+        "action": wanted.action,
+        "resolved_by": wanted.resolved_by,
+        "resolved_at": wanted.resolved_at,
+    }
+    return Row("alert", {"id": wanted.id}, values, wanted.version)
+
+
+async def evaluations(read: Reader, session_id: UUID) -> list[Record]:
+    """What gates were asked and what they said, newest first."""
+    return await read.fetch(
+        """select id, gate, outcome, evidence, revision, evaluated_at, asked_by from gate_evaluation where session = $1
+           order by evaluated_at desc, id desc""",
+        session_id,
+    )
+
+
+async def page_of(read: Reader, keys: Sequence[str]) -> list[UUID]:
+    """Open pages with these keys."""
+    rows = await read.fetch("select id from page where dedupe_key = any($1) and status = 'open'", list(keys))
+    return [row["id"] for row in rows]

@@ -1,0 +1,236 @@
+"""What the room listens to: signed plans make sessions; decisions, consent and risk are facts that its gates read.
+
+What arrives while a patient is in the chair asks for a human's decision at once (decision B3); it changes neither pump nor
+plan.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from schemas.envelope import Envelope
+from schemas.events import consultation, follow_up, treatment_planning
+from schemas.events.shared import RiskFlagged
+from services.directory.subscriptions import directory
+from services.runtime.database import Reader
+from services.runtime.messaging.changes import Changes, Context, Put
+from services.runtime.messaging.inbox import Subscription
+from services.session_logging import events
+from services.session_logging.commands.room import Log, Room, entry
+from services.session_logging.domain.sessions import BEFORE, RUNNING, Kind, Session, SessionEnding, SessionState, Terms
+from services.session_logging.store import sessions as store
+from services.therapies import evidence
+
+__all__ = ["FACTS", "subscriptions"]
+
+FACTS = "session_logging.facts"
+"""Name of the consumer whose facts the gates read."""
+_SYSTEM = "session_logging"
+
+
+class _Cases:
+    """Facts about a case; withdrawal of consent reaches a patient in the chair."""
+
+    def __init__(self, room: Room, values: Callable[[Any], Mapping[str, object]], kind: str = "", code: str = "") -> None:
+        self._room, self._values, self._kind, self._code = room, values, kind, code
+
+    def key(self, item: Envelope[Any]) -> UUID:
+        patient: UUID = item.data.patient
+        return patient
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Sequence[Log]]:
+        return await _in_the_chair(read, keys) if self._kind else {}
+
+    def decide(
+        self, state: Sequence[Log] | None, item: Envelope[Any], context: Context
+    ) -> tuple[Sequence[Log] | None, Changes]:
+        known = store.case_row(item.data.case, {"patient": item.data.patient, **self._values(item.data)})
+        if not self._kind:
+            return state, Changes(rows=[known])
+        mine = [log for log in state or () if log.session.case == item.data.case]
+        return _arrived(self._room, known, mine, self._kind, self._code, context)
+
+
+class _Risks:
+    """The suicide risk that another service has found."""
+
+    def __init__(self, room: Room, owner: str) -> None:
+        self._room, self._owner = room, owner
+
+    def key(self, item: Envelope[RiskFlagged]) -> UUID:
+        return item.data.patient
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Sequence[Log]]:
+        return await _in_the_chair(read, keys)
+
+    def decide(
+        self, state: Sequence[Log] | None, item: Envelope[RiskFlagged], context: Context
+    ) -> tuple[Sequence[Log] | None, Changes]:
+        data = item.data
+        known = store.risk_row(data.patient, self._owner, data.level, data.assessed_at)
+        asks = state if data.level == "HIGH" else ()
+        return _arrived(self._room, known, asks or (), Kind.DECISION_NEEDED, "risk-high", context)
+
+
+class _Plans:
+    """A plan was held, released or stopped; its sessions that have not begun are off with a stop."""
+
+    def __init__(self, room: Room, status: str) -> None:
+        self._room, self._status = room, status
+
+    def key(self, item: Envelope[Any]) -> UUID:
+        plan: UUID = item.data.plan
+        return plan
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Sequence[Log]]:
+        return await _of_plans(read, keys)
+
+    def decide(
+        self, state: Sequence[Log] | None, item: Envelope[Any], context: Context
+    ) -> tuple[Sequence[Log] | None, Changes]:
+        values = {"patient": item.data.patient, "number": item.data.version, "status": self._status}
+        known = store.plan_row(item.data.plan, values)
+        here = state or ()
+        if self._status == "active":
+            return state, Changes(rows=[known])
+        off = [log for log in here if log.session.state is SessionState.SCHEDULED] if self._status == "stopped" else []
+        rows, told = [], []
+        for log in off:
+            cancelled = _cancelled(log.session, context)
+            rows.append(store.session_row(cancelled))
+            told += [events.session_changed(cancelled), events.session_closed(cancelled, None, None, None)]
+        left = [log for log in here if log not in off]
+        chair = [log for log in left if log.session.state is not SessionState.SCHEDULED]
+        _, changes = _arrived(self._room, known, chair, Kind.DECISION_NEEDED, f"plan-{self._status}", context)
+        return None, replace(changes, rows=[*rows, *changes.rows], events=[*told, *changes.events])
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A version was signed: its sessions exist from now on, as it says; what it no longer has is off."""
+
+    room: Room
+
+    def key(self, item: Envelope[treatment_planning.PlanSigned]) -> UUID:
+        return item.data.plan
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Sequence[Log]]:
+        return await _of_plans(read, keys)
+
+    def decide(
+        self, state: Sequence[Log] | None, item: Envelope[treatment_planning.PlanSigned], context: Context
+    ) -> tuple[Sequence[Log] | None, Changes]:
+        data = item.data
+        terms = Terms(_text(data.dose), data.basis, _text(data.duration), _text(data.cap) if data.cap else None)
+        scheduled = {log.session.id: log.session for log in state or () if log.session.state is SessionState.SCHEDULED}
+        wanted = []
+        for one in data.sessions:
+            known = scheduled.pop(one.session, None)
+            wanted.append(
+                Session(
+                    one.session,
+                    data.plan,
+                    data.version,
+                    terms,
+                    data.case,
+                    data.patient,
+                    data.therapy,
+                    one.ordinal,
+                    one.phase,
+                    one.starts.at,
+                    one.starts.zone,
+                    version=known.version if known else 0,
+                )
+            )
+        off = [_cancelled(session, context) for session in scheduled.values()]
+        told = [events.session_changed(one) for one in [*wanted, *off]]
+        told += [events.session_closed(one, None, None, None) for one in off]
+        # A plan that is held stays held: only a release makes it active again.
+        known_plan = store.plan_row(data.plan, {"patient": data.patient, "number": data.version})
+        chair = [log for log in state or () if log.session.state is not SessionState.SCHEDULED]
+        _, changes = _arrived(self.room, known_plan, chair, Kind.DECISION_NEEDED, "plan-amended", context)
+        rows = [store.session_row(one) for one in [*wanted, *off]]
+        return None, replace(changes, rows=[*rows, *changes.rows], events=[*told, *changes.events])
+
+
+def _cancelled(session: Session, context: Context) -> Session:
+    return replace(session, state=SessionState.CLOSED, ending=SessionEnding.CANCELLED.value, closed_at=context.now, device=None)
+
+
+def _arrived(room: Room, known: Put, logs: Sequence[Log], kind: str, code: str, context: Context) -> tuple[None, Changes]:
+    """A fact, and what it means for patients who are here: an alert while the infusion runs, a closed gate before it."""
+    found = Changes(rows=[known])
+    for log in logs:
+        said = entry(kind, _SYSTEM, context, data={"code": code})
+        if log.session.state in RUNNING:
+            changes = room.logged(log, log.session, [said], context)
+            assert not isinstance(changes, evidence.Rejected)  # noqa: S101 - an entry of now is never refused
+        elif log.session.state in BEFORE:
+            changes = Changes(rows=[store.session_row(log.session), store.entry_row(log.session.id, said)])
+        else:
+            continue
+        found = Changes(
+            rows=[*found.rows, *changes.rows],
+            events=[*found.events, *changes.events],
+            timers=[*found.timers, *changes.timers],
+            pages=[*found.pages, *changes.pages],
+        )
+    return None, found
+
+
+async def _in_the_chair(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, Sequence[Log]]:
+    found = await store.sessions_of_patients(read, patients)
+    return {
+        patient: [await Log.load(read, one) for one in sessions if one.state is not SessionState.SCHEDULED]
+        for patient, sessions in found.items()
+    }
+
+
+async def _of_plans(read: Reader, plans: Collection[UUID]) -> Mapping[UUID, Sequence[Log]]:
+    found = await store.sessions_of_plans(read, plans)
+    return {
+        plan: [Log(one) if one.state is SessionState.SCHEDULED else await Log.load(read, one) for one in sessions]
+        for plan, sessions in found.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return f"{value.value:f} {value.unit}"
+
+
+def _decided(data: consultation.DecisionSigned) -> Mapping[str, object]:
+    return {
+        "kind": data.kind,
+        "proposed": data.proposed,
+        "valid_until": data.valid_until,
+        "examined_at": data.examined_at,
+        "consent": data.consent,
+        "sex": data.sex,
+        "pregnancy_possible": data.pregnancy_possible,
+        "weight": _text(data.weight) if data.weight else None,
+        "height": _text(data.height) if data.height else None,
+    }
+
+
+def subscriptions(room: Room) -> tuple[Subscription, ...]:
+    """The table of what the room listens to."""
+    facts: dict[str, Any] = {
+        consultation.DECISION_SIGNED.name: _Cases(room, _decided),
+        consultation.CONSENT_GIVEN.name: _Cases(room, lambda data: {"consent": data.version, "withdrawn_at": None}),
+        consultation.CONSENT_WITHDRAWN.name: _Cases(
+            room,
+            lambda data: {"consent": None, "withdrawn_at": data.withdrawn_at},
+            Kind.CONSENT_WITHDRAWN,
+            "consent-withdrawn",
+        ),
+        consultation.PDMP_CHECKED.name: _Cases(room, lambda data: {"pdmp_checked_at": data.checked_at}),
+        consultation.RISK_FLAGGED.name: _Risks(room, "consultation"),
+        follow_up.RISK_FLAGGED.name: _Risks(room, "follow_up"),
+        treatment_planning.PLAN_SIGNED.name: _Signed(room),
+        treatment_planning.PLAN_HELD.name: _Plans(room, "held"),
+        treatment_planning.PLAN_RELEASED.name: _Plans(room, "active"),
+        treatment_planning.PLAN_STOPPED.name: _Plans(room, "stopped"),
+    }
+    # One at a time: what arrives for a patient in the chair is folded into a log that the event before may have changed.
+    return (directory("session_logging"), Subscription(FACTS, facts, max_events=1))

@@ -1,0 +1,56 @@
+"""What the room does when time comes: silence raises its alerts, and what an alert asks for is looked for."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.runtime.database import Reader
+from services.runtime.messaging.changes import Changes, Context
+from services.runtime.messaging.timers import Timer
+from services.session_logging.commands.room import Log, logs
+from services.session_logging.commands.watch import Watch
+from services.session_logging.domain.alarms import Raised
+from services.session_logging.store import watch as alarms
+
+__all__ = ["AlertDue", "Silence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Raises the alerts about silence of a session."""
+
+    watch: Watch
+
+    def key(self, item: Timer) -> UUID:
+        return UUID(item.subject)
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Log]:
+        return await logs(read, keys)
+
+    def decide(self, state: Log | None, item: Timer, context: Context) -> tuple[Log | None, Changes]:
+        return (state, Changes()) if state is None else (None, self.watch.silence(state, context))
+
+
+@dataclass(frozen=True, slots=True)
+class AlertDue:
+    """Calls somebody when what an alert asks for was not done."""
+
+    watch: Watch
+
+    def key(self, item: Timer) -> UUID:
+        return UUID(item.subject)
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, tuple[Raised, Log]]:
+        found = {}
+        for key in keys:
+            alert = await alarms.alert(read, key)
+            if alert is not None:
+                found[key] = (alert, (await logs(read, [alert.session]))[alert.session])
+        return found
+
+    def decide(
+        self, state: tuple[Raised, Log] | None, item: Timer, context: Context
+    ) -> tuple[tuple[Raised, Log] | None, Changes]:
+        if state is None:
+            raise LookupError("the alert is not known")
+        return state, self.watch.due(*state, item.payload["what"])
