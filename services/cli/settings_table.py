@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 
 from services.cli.operate.access import OperatorSettings
 from services.cli.stack.settings import StackSettings
+from services.follow_up.settings import MessageSettings
 from services.runtime.settings import (
     AuditSettings,
     DatabaseSettings,
@@ -39,6 +40,7 @@ SECTIONS: Mapping[str, type[BaseSettings]] = {
     "Identity": OidcSettings,
     "The sealed audit": AuditSettings,
     "The messaging kernel": MessagingSettings,
+    "Messages to patients (`follow_up`)": MessageSettings,
     "Operators' commands": OperatorSettings,
     "The local stack (`telemed up`)": StackSettings,
 }

@@ -26,6 +26,7 @@ __all__ = [
     "OidcSettings",
     "ProcessSettings",
     "ServiceSettings",
+    "Settings",
     "SettingsError",
     "SmtpSettings",
     "load",
@@ -50,7 +51,9 @@ class Environment(StrEnum):
     LOCAL = "local"
 
 
-class _Settings(BaseSettings):
+class Settings(BaseSettings):
+    """Base of every section: read from the environment, a secret also from a file."""
+
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     @classmethod
@@ -88,7 +91,7 @@ class _SecretFiles(EnvSettingsSource):
         return found
 
 
-class DatabaseSettings(_Settings):
+class DatabaseSettings(Settings):
     """PostgreSQL. ``url`` names the role of the process; the password may come apart from it."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_DATABASE_")
@@ -118,7 +121,7 @@ class DatabaseSettings(_Settings):
         return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
-class KafkaSettings(_Settings):
+class KafkaSettings(Settings):
     """Apache Kafka: where it is, how to be trusted by it, and the shape of our topics."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_KAFKA_")
@@ -156,7 +159,7 @@ class KafkaSettings(_Settings):
         return self
 
 
-class SmtpSettings(_Settings):
+class SmtpSettings(Settings):
     """The mail server: ``smtp://user@host:port`` or ``smtps://``; ``sender`` is the From address."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_SMTP_")
@@ -173,7 +176,7 @@ class SmtpSettings(_Settings):
     timeout_s: float = Field(default=10.0, gt=0, description="of one message")
 
 
-class HttpSettings(_Settings):
+class HttpSettings(Settings):
     """Where this service listens."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_HTTP_")
@@ -196,7 +199,7 @@ class HttpSettings(_Settings):
     keep_alive_s: float = Field(default=15.0, gt=0, description="an idle connection is kept for")
 
 
-class OidcSettings(_Settings):
+class OidcSettings(Settings):
     """Who vouches for the people and programs that call us: any OpenID Connect provider."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_OIDC_")
@@ -220,7 +223,7 @@ class OidcSettings(_Settings):
     timeout_s: float = Field(default=5.0, gt=0, description="of one question to the provider")
 
 
-class AuditSettings(_Settings):
+class AuditSettings(Settings):
     """How audit rows are sealed."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_AUDIT_")
@@ -232,7 +235,7 @@ class AuditSettings(_Settings):
     publish_s: float = Field(default=60.0, gt=0, description="the newest seal goes out as an event at most this often")
 
 
-class MessagingSettings(_Settings):
+class MessagingSettings(Settings):
     """Timings of the messaging kernel. They run on real time; the clinic clock never touches them."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_MESSAGING_")
@@ -256,7 +259,7 @@ class MessagingSettings(_Settings):
     drain_s: float = Field(default=10.0, gt=0, description="after SIGTERM; then the process ends anyway")
 
 
-class ProcessSettings(_Settings):
+class ProcessSettings(Settings):
     """What kind of deployment this process belongs to, and the faults it is asked to inject (never in production)."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMED_")

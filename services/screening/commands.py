@@ -248,7 +248,8 @@ class Screening:
     async def _changes(
         self, followed: Followed, patient: UUID, instrument: str, by: str, read: Reader, context: Context
     ) -> Changes:
-        void = [replace(task, status="void", closed_by=by, closed_at=context.now) for task in followed.void]
+        # Nobody has closed them: what they waited for has come.
+        void = [replace(task, status="void", closed_at=context.now) for task in followed.void]
         pages = await store.page_of(read, [key for task in void for key in _page_keys(task)])
         changes = self._written(followed, patient, instrument, void)
         return replace(changes, pages=[*changes.pages, *(AcknowledgePage(page, by) for page in pages)])

@@ -1,6 +1,6 @@
 """Routes of screening, for every service that takes answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -24,7 +24,7 @@ from services.screening.domain import NAMES, Task
 from services.therapies import evidence
 from services.therapies.instruments import CssrsAnswers
 
-__all__ = ["routes"]
+__all__ = ["AnswersShown", "routes", "show_answers"]
 
 CLINICIANS = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
 
@@ -144,7 +144,7 @@ def routes(screening: Screening, *, treats: Relationship = policy.treats_or_on_d
         treats: which staff may see and act on a patient's answers.
     """
     own_or_treated = policy.either(policy.own_record, treats)
-    of_task = _of_task(treats)
+    of_task = policy.about("task", store.patient_of_task)(treats)
     clinicians = Bearer(CLINICIANS, treats)
     return (
         Route(
@@ -231,20 +231,12 @@ def routes(screening: Screening, *, treats: Relationship = policy.treats_or_on_d
     )
 
 
-def _of_task(treats: Relationship) -> Relationship:
-    async def check(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
-        patient = await store.patient_of_task(read, UUID(record["task"]))
-        return await treats(read, who, {"patient": str(patient)}, context) if patient else ""
-
-    check.__name__ = f"{treats.__name__}_of_the_task"  # as the access table shows it
-    return check
-
-
 def _rater(who: Principal) -> UUID | None:
     return None if Role.PATIENT in who.roles else UUID(who.person)
 
 
-def _shown(recorded: Recorded) -> Changes:
+def show_answers(recorded: Recorded) -> Changes:
+    """What becomes of answers, with what their sender is shown."""
     asks = recorded.opens_screen or (recorded.level is not None and recorded.level.value != "NONE")
     body = AnswersShown(
         assessment=recorded.assessment,
@@ -270,7 +262,7 @@ def _record_answers(screening: Screening) -> Callable[[Asked[AnswersBody, Patien
             recorded = await screening.answer(given, read, context)
             if isinstance(recorded, evidence.Rejected):
                 return _malformed(recorded)
-            return _shown(recorded)
+            return show_answers(recorded)
 
         return decide
 
@@ -291,7 +283,7 @@ def _record_screen(screening: Screening) -> Callable[[Asked[ScreenBody, PatientP
 
         async def decide(read: Reader, context: Context) -> Changes:
             given = Screen(asked.path.patient, answers, since_last, who.person, body.answered_at, _rater(who))
-            return _shown(await screening.screen(given, read, context))
+            return show_answers(await screening.screen(given, read, context))
 
         return decide
 

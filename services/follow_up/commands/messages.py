@@ -1,0 +1,227 @@
+"""Use cases of messages: the contact book, what is planned and withdrawn, one-time links and what is answered by them."""
+
+import datetime as dt
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+
+from schemas.values import Moment, zone_of
+from services.directory import store as directory
+from services.follow_up import events
+from services.follow_up.domain.links import Contact, Link, birth_hash, is_birth_date, link_hash, refusal, tried
+from services.follow_up.domain.reminders import Rung, SessionFact, planned, settled
+from services.follow_up.store import messages as store
+from services.runtime.database import Reader
+from services.runtime.edge.principal import Principal, Role
+from services.runtime.messaging.changes import CancelTimers, Changes, Context, Rejected, SetTimer
+from services.screening.commands import Answers, Recorded, Screen, Screening
+from services.therapies import evidence
+from services.therapies.cadence import send_at
+from services.therapies.evidence import Thresholds
+from services.therapies.instruments import CssrsAnswers
+from services.therapies.rulebook import Rulebook
+
+__all__ = ["MESSAGE", "WEEKLY", "ContactWanted", "LinkAnswers", "Messages", "WrongBirthDate", "payload_of", "rung_of"]
+
+MESSAGE = "follow_up.message"
+"""Timer: a message to a patient goes out."""
+WEEKLY = "follow_up.weekly"
+"""Timer: the weekly questionnaires of the induction are due."""
+_POSSIBLE = 8
+"""Messages that one visit may ask for, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContactWanted:
+    """An entry of the contact book as it came; the birth date is hashed and not kept."""
+
+    email: str | None
+    phone: str | None
+    email_agreed: bool
+    birth_date: dt.date
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAnswers:
+    """A questionnaire as it came by a link; whose it is, the link says."""
+
+    instrument: str
+    answers: Sequence[int | None]
+    difficulty: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongBirthDate:
+    """A link was tried with a birth date that is not the patient's; counted."""
+
+    changes: Changes
+
+
+def payload_of(one: Rung) -> dict[str, Any]:
+    """What the timer of a message has to know when nothing can be read any more."""
+    return {
+        "id": str(one.id),
+        "patient": str(one.patient),
+        "about": str(one.about),
+        "kind": one.kind,
+        "rung": one.rung,
+        "due_at": one.due_at.isoformat(),
+        "zone": one.zone,
+        "about_at": one.about_at.isoformat() if one.about_at else None,
+    }
+
+
+def rung_of(payload: Mapping[str, Any]) -> Rung:
+    """The message of a timer."""
+    about_at = payload["about_at"]
+    return Rung(
+        UUID(payload["id"]),
+        UUID(payload["patient"]),
+        UUID(payload["about"]),
+        payload["kind"],
+        payload["rung"],
+        dt.datetime.fromisoformat(payload["due_at"]),
+        payload["zone"],
+        dt.datetime.fromisoformat(about_at) if about_at else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """The use cases, under the signed rules."""
+
+    rulebook: Rulebook
+    screening: Screening
+
+    def rules(self, name: str, context: Context, zone: str = "UTC") -> Thresholds:
+        """A revision that is in force today."""
+        return self.rulebook.on(name, context.now.astimezone(zone_of(zone)).date())
+
+    # --- contact book ----------------------------------------------------------------------------------------------
+
+    async def set_contact(
+        self, patient: UUID, wanted: ContactWanted, by: str, read: Reader, context: Context
+    ) -> tuple[Changes, Contact]:
+        """Where a patient is reached; whole, as staff or the patient themself say it."""
+        known = await store.contact(read, patient)
+        salt = secrets.token_bytes(16)
+        entry = Contact(
+            patient,
+            wanted.email,
+            wanted.phone,
+            wanted.email_agreed,
+            salt,
+            birth_hash(wanted.birth_date, salt),
+            by,
+            context.now,
+            known.version if known else 0,
+        )
+        row = store.contact_row(entry)
+        return Changes(rows=[row], patient=str(patient)), replace(entry, version=row.version)
+
+    # --- planning --------------------------------------------------------------------------------------------------
+
+    def plan(self, fact: SessionFact, zone: str, status: str, known: Sequence[Rung], context: Context) -> Changes:
+        """The messages of a session as it is now: those that no longer fit are withdrawn, and only what is new is planned."""
+        wanted: tuple[Rung, ...] = ()
+        if status == "active":
+            ids = [uuid_utils.compat.uuid7() for _ in range(_POSSIBLE)]
+            wanted = planned(fact, zone, context.now, ids, self.rules("cadence", context, fact.zone))
+        stays = {(one.rung, one.due_at, one.about_at, one.zone) for one in wanted}
+        gone = [one for one in known if (one.rung, one.due_at, one.about_at, one.zone) not in stays]
+        there = {(one.rung, one.due_at, one.about_at, one.zone) for one in known}
+        new = [one for one in wanted if (one.rung, one.due_at, one.about_at, one.zone) not in there]
+        return self._planned(new, self.withdrawn(gone, context))
+
+    def withdrawn(self, known: Sequence[Rung], context: Context) -> Changes:
+        """Messages that will not go out."""
+        gone = [settled(one, "withdrawn", context.now) for one in known]
+        return Changes(
+            rows=[store.reminder_row(one) for one in gone],
+            events=[events.reminder_settled(one) for one in gone],
+            timers=[CancelTimers(str(one.id), (MESSAGE,)) for one in gone],
+        )
+
+    def ask(self, patient: UUID, zone: str, at: dt.datetime, context: Context) -> Changes:
+        """A message with a one-time link to questionnaires, at a time out of the patient's quiet hours."""
+        due = send_at(Moment(max(at, context.now), zone), self.rules("cadence", context, zone)).at
+        identifier = uuid_utils.compat.uuid7()
+        one = Rung(identifier, patient, identifier, "questionnaire", "due", due, zone, None)
+        return self._planned([one], Changes())
+
+    def _planned(self, new: Sequence[Rung], before: Changes) -> Changes:
+        timers = [
+            SetTimer(MESSAGE, f"{MESSAGE}:{one.id}", str(one.id), one.due_at, payload_of(one), expires_at=one.about_at)
+            for one in new
+        ]
+        return Changes(
+            rows=[*before.rows, *(store.reminder_row(one) for one in new)],
+            events=before.events,
+            timers=[*before.timers, *timers],
+        )
+
+    # --- links -----------------------------------------------------------------------------------------------------
+
+    def link(self, token: str, patient: UUID, context: Context) -> Link:
+        """A link to the questionnaires of between visits; it holds until they are asked for again."""
+        days = self.rules("cadence", context)["contact.ketamine.weekly PHQ-9 and GAD-7 in induction"].elapsed
+        return Link(link_hash(token), uuid_utils.compat.uuid7(), patient, ("phq9", "gad7"), context.now, context.now + days)
+
+    async def holder(self, read: Reader, token: str, context: Context) -> Principal | None:
+        """Whom a token stands for; nobody if it is used up, dead or expired."""
+        link = await store.link_by_hash(read, link_hash(token))
+        if link is None or refusal(link, context.now):
+            return None
+        return Principal("link", str(link.id), "link", frozenset({Role.PATIENT}), str(link.id))
+
+    async def open(
+        self, token_hash: bytes, birth_date: dt.date, read: Reader, context: Context
+    ) -> Link | WrongBirthDate | Rejected:
+        """What a link asks, for the person whose birth date it is. Nothing is shown before."""
+        link = await store.link_by_hash(read, token_hash)
+        contact = await store.contact(read, link.patient) if link else None
+        if link is None or contact is None or refusal(link, context.now):
+            return Rejected("link-not-valid", final=False)
+        if not is_birth_date(contact, birth_date):
+            return WrongBirthDate(Changes(rows=[store.link_row(tried(link))], patient=str(link.patient)))
+        # A form that asks about suicide is open only while somebody could answer what it says (decision B7).
+        on_duty = [await directory.on_duty(read, role, context.now) for role in ("nurse", "prescriber")]
+        if not any(on_duty):
+            return Rejected("nobody-on-duty", final=False)
+        return link
+
+    async def answer(
+        self, token_hash: bytes, birth_date: dt.date, given: LinkAnswers, read: Reader, context: Context
+    ) -> Recorded | WrongBirthDate | Rejected | evidence.Rejected:
+        """A questionnaire is answered by a link; each once. It is kept and acted on like any other."""
+        link = await self.open(token_hash, birth_date, read, context)
+        if not isinstance(link, Link):
+            return link
+        if given.instrument not in link.instruments or given.instrument in link.answered:
+            return Rejected("not-asked", final=False)
+        by = f"link:{link.id}"
+        answers = Answers(link.patient, given.instrument, given.answers, by, difficulty=given.difficulty)
+        recorded = await self.screening.answer(answers, read, context)
+        if isinstance(recorded, evidence.Rejected):
+            return recorded
+        answered = (*link.answered, given.instrument)
+        # The link stays open for the suicide screen that an answer may open.
+        status = "used" if set(answered) == set(link.instruments) and not recorded.opens_screen else link.status
+        used = store.link_row(replace(link, answered=answered, status=status))
+        changes = replace(recorded.changes, rows=[used, *recorded.changes.rows], patient=str(link.patient))
+        return replace(recorded, changes=changes)
+
+    async def screen(
+        self, token_hash: bytes, birth_date: dt.date, answers: CssrsAnswers, read: Reader, context: Context
+    ) -> Recorded | WrongBirthDate | Rejected:
+        """The suicide screen, by a link."""
+        link = await self.open(token_hash, birth_date, read, context)
+        if not isinstance(link, Link):
+            return link
+        given = Screen(link.patient, answers, True, f"link:{link.id}")
+        recorded = await self.screening.screen(given, read, context)
+        return replace(recorded, changes=replace(recorded.changes, patient=str(link.patient)))
