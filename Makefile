@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SEEDS  ?= 1
+# Tests that share nothing run side by side; faults and whole stacks want the machine to themselves.
+WORKERS ?= 2
 export TELEMED_HOME ?= $(CURDIR)/.telemed
 
 .DEFAULT_GOAL := help
@@ -19,13 +21,13 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: setup ## start the whole local stack and stay up until Ctrl-C
-	$(BIN)/telemed up
+run: setup ## start the local stack, play a patient's whole path through it, and stay up until Ctrl-C; make run DEMO=0 only starts
+	$(BIN)/telemed up $(if $(filter 0,$(DEMO)),,--demo)
 
 test: setup lint types contracts ## everything CI checks: lint, types, contracts and all test layers
 	$(BIN)/telemed stack prepare
-	$(BIN)/pytest tests/unit tests/contract
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/unit tests/contract -n $(WORKERS)
+	$(BIN)/pytest tests/integration -n $(WORKERS)
 	$(BIN)/pytest tests/faults -m "not full"
 	$(BIN)/pytest tests/e2e
 

@@ -7,7 +7,13 @@ from services.runtime.service import Service
 
 __all__ = ["SERVICES", "load_services"]
 
-SERVICES: tuple[str, ...] = ("services.clinic", "services.consultation")
+SERVICES: tuple[str, ...] = (
+    "services.clinic",
+    "services.consultation",
+    "services.treatment_planning",
+    "services.session_logging",
+    "services.follow_up",
+)
 """Packages, each with an ``app`` module that holds ``SERVICE``."""
 
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from services.cli.catalogue import load_services
+from services.cli.demo.commands import commands as demo
 from services.cli.identity import commands as identity
 from services.cli.operate import commands as operate
 from services.cli.rules import commands as rules
@@ -104,9 +105,10 @@ def _port_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @click.option("--fresh", is_flag=True, help="Delete all data first. What was downloaded is kept.")
 @click.option("--detach", is_flag=True, help="Return when everything is ready; `telemed down` stops it.")
+@click.option("--demo", "play", is_flag=True, help="When everything is ready, play `telemed demo`; then stay up.")
 @_port_options
 @click.pass_obj
-def up(home: Home, /, fresh: bool, detach: bool, **ports: int | None) -> None:
+def up(home: Home, /, fresh: bool, detach: bool, play: bool, **ports: int | None) -> None:
     """Start the whole local stack, and stay until Ctrl-C."""
     given = {f"TELEMED_STACK_{name.upper()}": str(port) for name, port in ports.items() if port is not None}
     os.environ.update(given)
@@ -123,7 +125,7 @@ def up(home: Home, /, fresh: bool, detach: bool, **ports: int | None) -> None:
             if fresh:
                 _delete(home.data)
             supervisor = Supervisor(home, default_cache(), settings, services, report, _say)
-            ready = asyncio.run(supervisor.run(lambda record: _show_ready(home, record, report)))
+            ready = asyncio.run(supervisor.run(lambda record: _when_ready(home, record, report, play)))
     if not ready:
         sys.exit(_INTERRUPTED)
 
@@ -292,6 +294,13 @@ def _show_ready(home: Home, record: Record, report: Report) -> None:
     _say(f"Data and logs are in {home.folder}. Ctrl-C stops everything.")
 
 
+def _when_ready(home: Home, record: Record, report: Report, play: bool) -> None:
+    _show_ready(home, record, report)
+    if play:
+        # A process of its own: it asks the services like anybody else, and Ctrl-C reaches it too.
+        subprocess.Popen([sys.executable, "-m", "services.cli.main", "--home", str(home.folder), "demo"])
+
+
 def _table(record: Record) -> Table:
     table = _plain_table("part", "where")
     for part in record.parts:
@@ -306,7 +315,7 @@ def _plain_table(*columns: str) -> Table:
     return table
 
 
-for _command in (*identity, *operate, *rules):
+for _command in (*identity, *operate, *rules, *demo):
     cli.add_command(_command)
 
 

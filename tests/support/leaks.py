@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus
 
 from aiokafka.structs import ConsumerRecord
 
+from tests.support.care import Care
 from tests.support.world import World
 
 __all__ = ["assert_kept", "forms", "leaks", "logs", "mails", "metrics", "owners", "record", "topics"]
@@ -86,7 +87,7 @@ async def assert_kept(world: World, canaries: Collection[str], texts: Mapping[st
 # --- places --------------------------------------------------------------------------------------------------------------
 
 
-def logs(world: World) -> dict[str, bytes]:
+def logs(world: World | Care) -> dict[str, bytes]:
     """What each process has written, living or dead."""
     return {process.log.name: process.log.read_bytes() for process in world.processes}
 

@@ -13,7 +13,7 @@ from services.runtime.database import Connection
 from services.runtime.messaging.inbox import Subscription
 from services.runtime.service import Service
 
-__all__ = ["Clock", "NotQuiet", "Standing", "Target", "advance", "show", "standing"]
+__all__ = ["Clock", "NotQuiet", "Standing", "Target", "advance", "quiet", "show", "standing"]
 
 
 class NotQuiet(Exception):
@@ -103,14 +103,14 @@ async def advance(
     if not await connection.fetchval("select pg_try_advisory_lock(hashtext('telemed.clinic-clock'))"):
         raise ValueError("someone else is moving the clinic clock")
     try:
-        now = await _quiet(connection, services, prefix, wait_s)
+        now = await quiet(connection, services, prefix, wait_s)
         end = target.instant(now)
         steps: list[datetime] = []
         while now.now < end:
             step = min(end, now.next_due or end)
             await _move(connection, step, by, reason)
             steps.append(step)
-            now = await _quiet(connection, services, prefix, wait_s)
+            now = await quiet(connection, services, prefix, wait_s)
         return steps
     finally:
         await connection.execute("select pg_advisory_unlock(hashtext('telemed.clinic-clock'))")
@@ -132,7 +132,12 @@ async def _move(connection: Connection, to: datetime, by: str, reason: str) -> N
         )
 
 
-async def _quiet(connection: Connection, services: Sequence[Service], prefix: str, wait_s: float) -> Standing:
+async def quiet(connection: Connection, services: Sequence[Service], prefix: str, wait_s: float) -> Standing:
+    """Wait until no service has work left of what is due by now.
+
+    Raises:
+        NotQuiet: they took longer.
+    """
     deadline = time.monotonic() + wait_s
     while True:
         found = await standing(connection, services, prefix)
@@ -140,7 +145,7 @@ async def _quiet(connection: Connection, services: Sequence[Service], prefix: st
             return found
         if time.monotonic() > deadline:
             raise NotQuiet(f"not done after {wait_s:g} s, the clock stays: {'; '.join(found.unfinished)}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)
 
 
 async def standing(connection: Connection, services: Sequence[Service], prefix: str) -> Standing:

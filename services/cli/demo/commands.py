@@ -1,0 +1,132 @@
+"""``telemed seed`` and ``telemed demo``: fill the local stack with a clinic, and play a patient's whole path through it."""
+
+import asyncio
+import datetime as dt
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import click
+
+from services.cli.catalogue import load_services
+from services.cli.demo.report import listening, summary
+from services.cli.demo.seed import seed as plant
+from services.cli.demo.stage import Stage, Unexpected
+from services.cli.demo.story import FIRST_DAY, Story
+from services.cli.operate import clock
+from services.cli.operate.access import Access
+from services.cli.stack.errors import StackError
+from services.cli.stack.identity import Keys, issuer_url, people, refuse_in_production
+from services.cli.stack.ports import HOST
+from services.cli.stack.settings import StackSettings
+from services.cli.stack.state import Home
+from services.runtime.settings import load
+
+__all__ = ["commands"]
+
+_PATIENT = "patient.a"
+_ROSTER = dt.timedelta(days=200)
+"""How far ahead the roster is filled."""
+
+
+@click.command()
+@click.pass_obj
+def seed(home: Home) -> None:
+    """Make a clinic of the stack's people: staff with licences, site, opening hours, a roster without a hole."""
+    refuse_in_production()
+
+    async def work() -> None:
+        async with _stage(home, click.echo) as stage:
+            await plant(stage, until=await stage.now() + _ROSTER)
+
+    _run(work())
+
+
+@click.command()
+@click.option("--quiet", is_flag=True, help="Print the summary only.")
+@click.pass_obj
+def demo(home: Home, quiet: bool) -> None:
+    """Play the story of one ketamine patient through the running stack, and compare what comes of it with what must.
+
+    The clinic clock is moved from due instant to due instant; no interval is shortened. Exit code 1 if anything differs.
+    """
+    refuse_in_production()
+    say = (lambda _: None) if quiet else click.echo
+
+    async def work() -> bool:
+        async with _stage(home, say) as stage:
+            now = await stage.now()
+            weeks = max(0, -(-((now.date() - FIRST_DAY).days + 1) // 7))
+            story = Story(stage, FIRST_DAY + dt.timedelta(weeks=weeks), number=int(time.time()))
+            async with listening(stage, Access(home).kafka(), say) as found:
+                await plant(stage, until=story.at(0, "00:00") + _ROSTER)
+                await story.play()
+                await stage.settle()
+                for line in await summary(stage, found):
+                    click.echo(line)
+            return all(check.holds for check in stage.checks)
+
+    sys.exit(0 if _run(work()) else 1)
+
+
+def _run(work: Any) -> Any:
+    try:
+        return asyncio.run(work)
+    except (Unexpected, clock.NotQuiet) as error:
+        click.echo(f"telemed: {error}", err=True)
+        sys.exit(1)
+    except (OSError, aiohttp.ClientError) as error:
+        raise StackError(f"not reached: {str(error) or type(error).__name__}") from None
+
+
+@asynccontextmanager
+async def _stage(home: Home, say: Any) -> AsyncIterator[Stage]:
+    """The running stack of this folder as a stage."""
+    record = home.read()
+    if record is None:
+        raise StackError(f"no stack runs in {home.folder}: start it with `telemed up`")
+    services = load_services()
+    addresses = {part.name: part.address for part in record.parts}
+    missing = [service.name for service in services if service.name not in addresses]
+    if missing:
+        raise StackError(f"not running: {', '.join(missing)}")
+    keys, issuer = Keys(home.issuer_keys), issuer_url(load(StackSettings))
+    known = dict(people())
+
+    def bearer(login: str) -> Mapping[str, str]:
+        token = keys.token(known[login], issuer, client="demo", signed_in_at=int(time.time()))
+        return {"Authorization": f"Bearer {token}"}
+
+    access = Access(home)
+    async with aiohttp.ClientSession() as session, access.owner() as connection:
+        patient = known[_PATIENT]
+        taken = "select exists (select 1 from consultation.patient where account = $1)"
+        if await connection.fetchval(taken, UUID(patient.person)):
+            # Played before: an account is one patient's, so the next one signs in as somebody new.
+            known[_PATIENT] = replace(patient, person=str(uuid4()))
+
+        async def mails() -> Sequence[Mapping[str, Any]]:
+            stack = load(StackSettings)
+            async with session.get(f"http://{HOST}:{stack.port(stack.mail_port)}/messages.json") as response:
+                found: list[Mapping[str, Any]] = (await response.json())["messages"]
+                return found
+
+        yield Stage(
+            session=session,
+            urls={service.name: addresses[service.name] for service in services},
+            bearer=bearer,
+            ids={login: person.person for login, person in known.items()},
+            connection=connection,
+            services=services,
+            prefix=access.kafka().topic_prefix,
+            mails=mails,
+            say=say,
+        )
+
+
+commands: tuple[click.Command, ...] = (seed, demo)

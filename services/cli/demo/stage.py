@@ -1,0 +1,189 @@
+"""Where a story is played: services that are called over HTTP as somebody, and the clinic clock, moved between the steps."""
+
+import asyncio
+import datetime as dt
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import aiohttp
+
+from services.cli.operate import clock
+from services.runtime.database import Connection
+from services.runtime.service import Service
+
+__all__ = ["Answer", "Check", "Stage", "Unexpected"]
+
+_PATIENCE_S = 30.0
+"""How long a service that does not answer is asked again; real time."""
+
+
+class Unexpected(Exception):
+    """A step was answered in another way than the story says; the text names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered."""
+
+    status: int
+    body: Any
+
+    @property
+    def code(self) -> str:
+        """Code of a problem document; empty for a success."""
+        return str(self.body.get("code", "")) if self.status >= 400 and isinstance(self.body, dict) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expected result of a story, and what was found."""
+
+    name: str
+    wanted: Any
+    found: Any
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are the same."""
+        return bool(self.wanted == self.found)
+
+
+@dataclass
+class Stage:
+    """See the module.
+
+    Attributes:
+        session: for HTTP.
+        urls: of the services, by name.
+        bearer: header of somebody's token, by login, signed in just now.
+        ids: somebody's id in tokens, events and rows, by login.
+        connection: as the owner of the database, for the clinic clock.
+        services: of the deployment; their work is waited for before the next step.
+        prefix: of the topics.
+        mails: everything that the mail server has taken.
+        say: prints a line.
+        zone: in which the story's clock is read.
+        by: who moves the clock; it is written down.
+        before: called before each step with its number, for tests that break something there.
+    """
+
+    session: aiohttp.ClientSession
+    urls: Mapping[str, str]
+    bearer: Callable[[str], Mapping[str, str]]
+    ids: Mapping[str, str]
+    connection: Connection
+    services: Sequence[Service]
+    prefix: str
+    mails: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+    say: Callable[[str], None]
+    zone: str = "America/New_York"
+    by: str = "demo"
+    checks: list[Check] = field(default_factory=list)
+    steps: int = 0
+    before: Callable[[int], Awaitable[None]] | None = None
+
+    async def now(self) -> dt.datetime:
+        """The clinic clock, as the story reads it."""
+        found: dt.datetime = await self.connection.fetchval("select runtime.clinic_now()")
+        return found.astimezone(ZoneInfo(self.zone))
+
+    async def settle(self) -> None:
+        """Wait until every service has done what is due."""
+        await clock.quiet(self.connection, self.services, self.prefix, 60.0)
+
+    async def until(self, at: dt.datetime) -> None:
+        """Move the clinic clock on to an instant, from due instant to due instant; nothing where it has passed."""
+        if at <= await self.now():
+            return
+        target = clock.Target(to=at.astimezone(dt.UTC))
+        await clock.advance(self.connection, self.services, self.prefix, target, by=self.by, reason="demo")
+
+    async def call(
+        self,
+        login: str | None,
+        service: str,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        version: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        refused: str = "",
+        quiet: bool = True,
+    ) -> Any:
+        """One step: somebody asks a service, and it answers as the story says.
+
+        Args:
+            login: who; None without a token.
+            service: whom.
+            method: of HTTP.
+            path: with its query.
+            body: sent as JSON.
+            version: sent as ``If-Match``.
+            headers: more.
+            refused: the code of the refusal that the story wants; a success otherwise.
+            quiet: whether to wait first until every service has done what is due.
+
+        Returns:
+            The body of the answer.
+
+        Raises:
+            Unexpected: it was another answer.
+        """
+        if quiet:
+            await self.settle()
+        given = dict(self.bearer(login)) if login else {}
+        if method == "POST":
+            given["Idempotency-Key"] = secrets.token_hex(8)
+        if version is not None:
+            given["If-Match"] = f'"{version}"'
+        given |= headers or {}
+        data = None if body is None else json.dumps(body).encode()
+        if data is not None:
+            given.setdefault("Content-Type", "application/json")
+        self.steps += 1
+        if self.before is not None:
+            await self.before(self.steps)
+        answer = await self._asked(service, method, path, data, given)
+        at = await self.now()
+        outcome = answer.code or str(answer.status)
+        self.say(f"{at:%a %d %b %H:%M:%S}  {login or 'the public':<15} {service}: {method} {_short(path)} -> {outcome}")
+        if answer.code != refused or (not refused and answer.status >= 300):
+            asked = f"{login or 'the public'} {service} {method} {path}"
+            raise Unexpected(f"{asked}: {answer.status} {answer.body}, wanted {refused or 'success'}")
+        return answer.body
+
+    async def _asked(self, service: str, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Ask as a careful client does: where no answer came, or none is known yet, the same again under the same key."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                async with self.session.request(method, self.urls[service] + path, data=data, headers=headers) as response:
+                    text = await response.read()
+                    answer = Answer(response.status, json.loads(text) if text else None)
+            except aiohttp.ClientConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                if answer.status != 503 and answer.code != "request-in-progress":
+                    return answer
+                if time.monotonic() > deadline:
+                    return answer
+            await asyncio.sleep(0.2)
+
+    def check(self, name: str, wanted: object, found: object) -> None:
+        """Compare a result with what the story says; a difference is printed, and ends the demo with 1."""
+        one = Check(name, wanted, found)
+        self.checks.append(one)
+        if not one.holds:
+            self.say(f"  DIFFERS  {name}: wanted {wanted}, found {found}")
+
+
+def _short(path: str) -> str:
+    """A path whose ids are cut to their last characters, for reading."""
+    return "/".join(f"..{part[-4:]}" if len(part) == 36 and part.count("-") == 4 else part for part in path.split("/"))

@@ -1,0 +1,140 @@
+"""Follow-up over HTTP and over events: links, checks, mail that is lost on the way, and who may see what."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services.cli.demo.story import Story
+from tests.support.care import Answer, Care
+from tests.support.servers import Servers
+from tests.support.stage import planned
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
+
+BIRTH = {"birth_date": "1983-06-09"}
+
+
+@pytest_asyncio.fixture
+async def scene(servers: Servers, tmp_path: Path) -> AsyncIterator[tuple[Care, Story]]:
+    async with planned(servers, tmp_path) as made:
+        yield made
+
+
+async def ask(care: Care, login: str | None, method: str, path: str, body: object = None, **more: Any) -> Answer:
+    return await care.call(login, "follow_up", method, path, body, **more)
+
+
+async def link(care: Care, story: Story) -> dict[str, str]:
+    """A link is asked for, and comes by mail."""
+    known = len(care.servers.mail.raw(story.person["email"]))
+    (await ask(care, "nurse.a", "POST", f"/patients/{story.patient}/links")).ok()
+
+    async def mailed() -> Any:
+        return len(care.servers.mail.raw(story.person["email"])) > known
+
+    await eventually(mailed, what="the link is mailed")
+    await story.stage.settle()
+    text = [mail for mail in await story.stage.mails() if story.person["email"] in mail["to"]][-1]["text"]
+    for word in ("ketamine", "depression", "infusion", "PHQ"):
+        assert word.lower() not in text.lower()
+    assert "988" in text
+    return {"Authorization": f"Link {text.split('#', 1)[1].split()[0]}"}
+
+
+async def test_a_link_opens_for_the_right_birth_date_five_times_tried_and_once_answered(scene: tuple[Care, Story]) -> None:
+    care, story = scene
+    holder = await link(care, story)
+    assert (await ask(care, None, "POST", "/link/opening", BIRTH, headers={"Authorization": "Link nothing"})).status == 401
+    opened = (await ask(care, None, "POST", "/link/opening", BIRTH, headers=holder)).ok()
+    assert opened["instruments"] == ["phq9", "gad7"]
+    answers = {**BIRTH, "instrument": "phq9", "answers": [1, 1, 0, 0, 0, 0, 0, 0, 1]}
+    malformed = await ask(care, None, "POST", "/link/answers", {**answers, "answers": [9] * 9}, headers=holder)
+    assert malformed.status == 422
+    answered = (await ask(care, None, "POST", "/link/answers", answers, headers=holder)).ok()
+    assert (answered["total"], answered["screen_now"], answered["help"]) == (3, True, "988")
+    again = await ask(care, None, "POST", "/link/answers", answers, headers=holder)
+    assert (again.status, again.code) == (409, "not-asked")
+    # The suicide item opened the screen; the same link takes it, and HIGH pages from here.
+    high = {**BIRTH, "q1": True, "q2": True, "q4": True}
+    screened = (await ask(care, None, "POST", "/link/suicide-screen", high, headers=holder)).ok()
+    assert screened["level"] == "HIGH"
+    assert await care.value("follow_up", "select count(*) from page where code = 'screening.risk-high'") == 1
+    await story.stage.settle()
+    assert await care.value("session_logging", "select level from risk_fact where owner = 'follow_up'") == "HIGH"
+
+    other = await link(care, story)
+    for _ in range(5):
+        wrong = await ask(care, None, "POST", "/link/opening", {"birth_date": "1983-09-06"}, headers=other)
+        assert (wrong.status, wrong.code) == (403, "birth-date-wrong")
+    dead = await ask(care, None, "POST", "/link/opening", BIRTH, headers=other)
+    assert dead.status == 401, "five tries end a link, whoever holds it"
+    tables = await care.rows("follow_up", "select * from link")
+    assert not [row for row in tables if holder["Authorization"].split()[1].encode() in bytes(row["token_hash"])]
+    assert b"1983" not in b"".join(bytes(row["birth_hash"]) for row in await care.rows("follow_up", "select * from contact"))
+
+
+async def test_a_message_that_may_have_gone_out_is_not_sent_again(scene: tuple[Care, Story]) -> None:
+    care, story = scene
+    await care.running["follow_up"].kill()
+    await care.spawn("follow_up", TELEMED_FAILPOINTS="call.after_call=kill@1", TELEMED_MESSAGING_LEASE_S="2")
+    doomed = care.running["follow_up"]
+    # The first reminder of the first session comes due: it is sent, and the process dies before it is written down.
+    due = await care.value("follow_up", "select min(due_at) from reminder where status = 'planned'")
+    await care.advance((due - await care.value("", "select clinic_now()")).total_seconds() + 1)
+    await doomed.ended()
+    assert "call.after_call" in doomed.failpoint_log.read_text(), "the fault bit"
+    await care.spawn("follow_up", TELEMED_MESSAGING_LEASE_S="2")
+    await care.until("follow_up", "select count(*) = 1 from reminder where status = 'uncertain'")
+    await care.until("follow_up", "select count(*) = 1 from care_task where kind = 'message-uncertain'")
+    story.stage.urls = {name: process.url for name, process in care.running.items()}
+    await story.stage.settle()
+    assert len(care.servers.mail.raw(story.person["email"])) == 1, "raw deliveries: it went out once"
+    assert await care.value("follow_up", "select count(*) from outbox where type like '%reminder-settled%'") == 1
+
+
+async def test_who_sees_what_and_a_check_needs_its_screen(scene: tuple[Care, Story]) -> None:
+    care, story = scene
+    path = f"/patients/{story.patient}"
+    for login, what, status in (
+        ("patient.a", "/contact", 200),
+        ("patient.b", "/contact", 404),
+        ("therapist.a", "/outcomes", 404),
+        ("front_desk.a", "/outcomes", 403),
+        ("auditor.a", "/journey", 200),
+        ("patient.a", "/journey", 403),
+        ("nurse.a", "/journey?limit=3", 200),
+    ):
+        answer = await ask(care, login, "GET", path + what)
+        assert answer.status == status, (login, what)
+    first = await ask(care, "nurse.a", "GET", f"{path}/journey?limit=3")
+    assert len(first.body["steps"]) == 3
+    link_to = first.headers["Link"].split(";")[0].strip("<>")
+    rest = (await ask(care, "nurse.a", "GET", link_to)).ok()["steps"]
+    assert {one["event"] for one in rest}.isdisjoint({one["event"] for one in first.body["steps"]})
+    text = str((await ask(care, "auditor.a", "GET", f"{path}/journey?limit=200")).ok())
+    assert story.person["family_name"] not in text
+
+    bad = {"email": "nobody", "email_agreed": True, "birth_date": "1983-06-09"}
+    refused = await ask(care, "front_desk.a", "PUT", f"{path}/contact", bad, version=1)
+    assert [error["pointer"] for error in refused.body["errors"]] == ["/email"]
+
+    # A task for somebody; who is not of its role does not close it, and a check is not done without its suicide screen.
+    async with care.owner("follow_up") as connection:
+        await connection.execute(
+            """insert into care_task (id, patient, kind, role, opened_at, due_at, status, version)
+               values ('018f0000-0000-7000-8000-00000000dd01', $1, 'check-24h', 'nurse', clinic_now(), $2, 'open', 1)""",
+            story.patient,
+            dt.datetime(2027, 2, 1, tzinfo=dt.UTC),
+        )
+    done = "/care-tasks/018f0000-0000-7000-8000-00000000dd01/completion"
+    assert (await ask(care, "front_desk.a", "POST", done, {"note": "called"})).code == "not-of-your-role"
+    assert (await ask(care, "nurse.a", "POST", done, {"note": "called"})).code == "not-screened"
+    none = {"version": "since-last", **dict.fromkeys(("q1", "q2", "q3", "q4", "q5", "q6"), False)}
+    (await ask(care, "nurse.a", "POST", f"{path}/suicide-screens", none)).ok()
+    assert (await ask(care, "nurse.a", "POST", done, {"note": "called"})).ok()["status"] == "done"
+    assert (await ask(care, "nurse.a", "POST", done, {"note": "called"})).code == "task-closed"
