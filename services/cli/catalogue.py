@@ -13,6 +13,7 @@ SERVICES: tuple[str, ...] = (
     "services.treatment_planning",
     "services.session_logging",
     "services.follow_up",
+    "services.video_visits",
 )
 """Packages, each with an ``app`` module that holds ``SERVICE``."""
 

@@ -26,6 +26,7 @@ from services.runtime.settings import (
     ProcessSettings,
     SmtpSettings,
 )
+from services.video_visits.settings import LiveKitSettings
 
 __all__ = ["DOCUMENT", "SECTIONS", "Setting", "known", "reference", "settings", "unknown"]
 
@@ -41,6 +42,7 @@ SECTIONS: Mapping[str, type[BaseSettings]] = {
     "The sealed audit": AuditSettings,
     "The messaging kernel": MessagingSettings,
     "Messages to patients (`follow_up`)": MessageSettings,
+    "Video (`video_visits`)": LiveKitSettings,
     "Operators' commands": OperatorSettings,
     "The local stack (`telemed up`)": StackSettings,
 }

@@ -39,6 +39,7 @@ KEYS: Final = Keys(
         "contact.semaglutide.*": "d",
         "contact.testosterone.*": "mo",
         "ladder.*": "s",
+        "visit.*": "s",
         "reminder.*": "h",
         "reminder_keeps": "min",
         "quiet.from": "min",

@@ -1,0 +1,125 @@
+"""LiveKit's side: tokens that we mint, webhooks that it signs. Its words end here; the rest speaks of presence."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import jwt
+
+from services.runtime.edge.policy import Signed
+from services.runtime.edge.principal import Unauthenticated
+from services.runtime.settings import load
+from services.video_visits.domain import Role, Visit
+from services.video_visits.settings import LiveKitSettings
+
+__all__ = ["Call", "configured", "join_token", "read_call", "verify"]
+
+TOKEN_S = 600
+"""How long a join token may be used; real time, as the platform's clock is."""
+_LEEWAY_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a webhook says, in our words.
+
+    Attributes:
+        kind: ``joined``, ``left``, ``closed`` (the room) or empty for what we do not use.
+        visit: whose room it is; None for a room that is not ours.
+        at: seconds since 1970, by the platform's clock.
+    """
+
+    id: str
+    kind: str
+    visit: UUID | None
+    connection: str
+    role: Role | None
+    at: int
+
+
+def configured() -> bool:
+    """Whether there is a server; otherwise visits are held in person."""
+    return bool(load(LiveKitSettings).url)
+
+
+def join_token(visit: Visit, role: Role, now: float) -> tuple[str, str]:
+    """Where to connect, and a token for one participant of one room: HS256, ten minutes."""
+    settings = load(LiveKitSettings)
+    assert settings.api_secret is not None  # noqa: S101 - the settings belong together
+    claims = {
+        "iss": settings.api_key,
+        # Planted by us: roles are read from here, never from what somebody calls themself.
+        "sub": role.value,
+        "nbf": int(now) - 5,
+        "exp": int(now) + TOKEN_S,
+        "video": {"roomJoin": True, "room": visit.room, "canPublish": True, "canSubscribe": True, "canPublishData": False},
+    }
+    return settings.url, jwt.encode(claims, settings.api_secret.get_secret_value(), "HS256")
+
+
+def verify(call: Signed) -> None:
+    """Check a webhook over its raw bytes: a JWT of our key that carries their SHA-256, and has not expired.
+
+    Raises:
+        Unauthenticated: it is not one of our server's, or too old.
+    """
+    settings = load(LiveKitSettings)
+    if settings.api_secret is None:
+        raise Unauthenticated("signature-missing")
+    token = call.headers.get("authorization", "")
+    try:
+        claims = jwt.decode(
+            token,
+            settings.api_secret.get_secret_value(),
+            ["HS256"],
+            issuer=settings.api_key,
+            leeway=_LEEWAY_S,
+            options={"require": ["exp", "nbf", "iss"]},
+        )
+    except jwt.InvalidTokenError:
+        raise Unauthenticated("signature-wrong" if token else "signature-missing") from None
+    wanted = base64.b64encode(hashlib.sha256(call.body).digest())
+    # A join token is signed with the same secret and has no such claim, so it passes for no webhook.
+    if not hmac.compare_digest(wanted, str(claims.get("sha256", "")).encode()):
+        raise Unauthenticated("signature-wrong")
+
+
+_KINDS = {
+    "participant_joined": "joined",
+    "participant_left": "left",
+    "participant_connection_aborted": "left",
+    "room_finished": "closed",
+}
+
+
+def read_call(raw: bytes) -> Call | None:
+    """A verified webhook in our words; None if it cannot be read."""
+    try:
+        document = json.loads(raw)
+        participant: dict[str, Any] = document.get("participant") or {}
+        return Call(
+            str(document["id"])[:100],
+            _KINDS.get(document["event"], ""),
+            _visit(str((document.get("room") or {}).get("name", ""))),
+            str(participant.get("sid", ""))[:100],
+            _role(str(participant.get("identity", ""))),
+            int(document.get("createdAt") or time.time()),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _visit(room: str) -> UUID | None:
+    try:
+        return UUID(room.removeprefix("visit-")) if room.startswith("visit-") else None
+    except ValueError:
+        return None
+
+
+def _role(identity: str) -> Role | None:
+    return next((role for role in Role if role.value == identity), None)

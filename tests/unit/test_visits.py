@@ -1,0 +1,92 @@
+"""Presence as intervals: whatever the order and however often it is told, the same comes of it."""
+
+import base64
+import datetime as dt
+import hashlib
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.video_visits.domain import (
+    Interval,
+    Role,
+    Visit,
+    both_since,
+    joined,
+    last_left,
+    left,
+    may_join,
+    missing,
+    together_s,
+)
+
+T0 = dt.datetime(2027, 1, 19, 15, tzinfo=dt.UTC)
+LIMITS = {"before": dt.timedelta(minutes=15), "after": dt.timedelta(minutes=30)}
+
+
+def at(second: int) -> dt.datetime:
+    return T0 + dt.timedelta(seconds=second)
+
+
+_CALL = st.tuples(st.sampled_from(("a", "b", "c", "d")), st.booleans(), st.integers(0, 100))
+CALLS = st.lists(_CALL, min_size=1, max_size=12, unique_by=lambda call: call[:2])
+
+
+def told(calls: list[tuple[str, bool, int]]) -> dict[str, Interval]:
+    found: dict[str, Interval] = {}
+    for connection, there, second in calls:
+        role = Role.PATIENT if connection in "ab" else Role.CLINICIAN
+        found[connection] = (joined if there else left)(found.get(connection), connection, role, at(second))
+    return found
+
+
+@given(CALLS, st.randoms())
+def test_order_and_repetition_change_nothing(calls: list[tuple[str, bool, int]], chance: object) -> None:
+    again = [*calls, *calls]
+    chance.shuffle(again)  # type: ignore[attr-defined]
+    assert told(again) == told(calls)
+
+
+@given(CALLS)
+def test_both_are_together_exactly_in_the_seconds_in_which_each_is_there(calls: list[tuple[str, bool, int]]) -> None:
+    intervals = list(told(calls).values())
+
+    def there(role: Role, second: int) -> bool:
+        middle = at(second) + dt.timedelta(milliseconds=500)
+        spans = [(one.joined_at, one.left_at or at(100)) for one in intervals if one.role is role and one.whole]
+        return any(start is not None and start <= middle < end for start, end in spans)
+
+    seconds = [second for second in range(100) if there(Role.PATIENT, second) and there(Role.CLINICIAN, second)]
+    assert together_s(intervals, at(100)) == len(seconds)
+    if seconds:
+        assert both_since(intervals, at(100)) == at(seconds[0])
+
+
+def test_who_is_missing_and_when_the_last_one_left() -> None:
+    patient, clinician = Interval("a", Role.PATIENT, at(0), at(5)), Interval("c", Role.CLINICIAN, at(1))
+    assert [missing(one) for one in ([], [patient], [clinician], [patient, clinician])] == ["both", "clinician", "patient", ""]
+    assert last_left([patient, clinician]) is None
+    assert last_left([patient, left(clinician, "c", Role.CLINICIAN, at(9))]) == at(9)
+    assert last_left([]) is None
+    assert not Interval("a", Role.PATIENT, None, at(5)).whole
+
+
+def test_a_join_is_possible_in_its_time_only_and_the_patient_is_asked_where_they_are() -> None:
+    visit = Visit(UUID(int=1), UUID(int=2), None, UUID(int=3), T0, "UTC", 45, True, located_at=T0)
+    minutes = {-16: "not-now", -15: "", 0: "", 75: "", 76: "not-now"}
+    for minute, refused in minutes.items():
+        assert may_join(visit, Role.CLINICIAN, T0 + dt.timedelta(minutes=minute), LIMITS) == refused, minute
+    asked = Visit(UUID(int=1), UUID(int=2), None, UUID(int=3), T0, "UTC", 45, True)
+    assert may_join(asked, Role.PATIENT, T0, LIMITS) == "address-missing"
+    assert may_join(visit, Role.PATIENT, T0, LIMITS) == ""
+
+
+def test_the_digest_of_a_published_webhook_is_the_one_that_is_compared() -> None:
+    # livekit/node-sdks, packages/livekit-server-sdk: the claim of this body.
+    body = (
+        b'{"event":"room_started", "room":{"sid":"RM_TkVjUvAqgzKz", "name":"mytestroom", "emptyTimeout":300, '
+        b'"creationTime":"1628545903", "turnPassword":"ICkSr2rEeslkN6e9bXL4Ji5zzMD5Z7zzr6ulOaxMj6N", '
+        b'"enabledCodecs":[{"mime":"audio/opus"}, {"mime":"video/VP8"}]}}'
+    )
+    assert base64.b64encode(hashlib.sha256(body).digest()) == b"CoEQz1chqJ9bnZRcORddjplkvpjmPujmLTR42DbefYI="
