@@ -4,6 +4,7 @@ import datetime as dt
 from pathlib import Path
 
 from services.directory import LIBRARY as DIRECTORY
+from services.directory.paging import GLASS
 from services.follow_up.commands.messages import MESSAGE, WEEKLY, Messages
 from services.follow_up.commands.outcomes import Outcomes
 from services.follow_up.commands.tasks import DAY_7, ladders
@@ -13,6 +14,7 @@ from services.follow_up.http import routes
 from services.follow_up.paging import on_call
 from services.follow_up.subscriptions import Care, subscriptions
 from services.follow_up.timers import DaySeven, SendMessage, TaskDue, Weekly
+from services.runtime.edge.break_glass import BREAK_GLASS
 from services.runtime.messaging.ladders import Ladder
 from services.runtime.service import Service
 from services.runtime.settings import Environment, ProcessSettings, SettingsError, load
@@ -35,7 +37,7 @@ def _ladders() -> dict[str, Ladder]:
     try:
         # Those of the revision in force when the process starts; another one needs a restart.
         signed = _RULEBOOK.on("cadence", dt.datetime.now(dt.UTC).date())
-        return {**screening_ladders(signed), **ladders(signed)}
+        return {**GLASS, **screening_ladders(signed), **ladders(signed)}
     except Refused as refused:
         raise SettingsError(str(refused)) from None
 
@@ -57,5 +59,5 @@ SERVICE = Service(
     },
     ladders=_ladders,
     on_call=on_call,
-    routes=routes(_MESSAGES, _SCREENING),
+    routes=(*routes(_MESSAGES, _SCREENING), BREAK_GLASS),
 )

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from schemas.envelope import Envelope
-from schemas.events import REGISTRY, consultation, follow_up, session_logging, treatment_planning
+from schemas.events import REGISTRY, consultation, follow_up, session_logging, treatment_planning, video_visits
 from schemas.events.session_logging import SessionEnding, SessionState
 from schemas.events.shared import InstrumentScored, RiskFlagged
 from schemas.registry import DataClass
@@ -18,7 +18,7 @@ from services.follow_up.commands.messages import WEEKLY, Messages
 from services.follow_up.commands.outcomes import Outcomes
 from services.follow_up.domain.links import Link
 from services.follow_up.domain.outcomes import Score, State
-from services.follow_up.domain.reminders import Rung, SessionFact
+from services.follow_up.domain.reminders import Rung, SessionFact, VisitFact
 from services.follow_up.domain.tasks import CareTask
 from services.follow_up.store import messages as store
 from services.follow_up.store import outcomes as scores
@@ -40,6 +40,7 @@ class Known:
 
     recipient: tuple[str, str, str] | None
     sessions: Sequence[SessionFact]
+    visits: Sequence[VisitFact]
     planned: Mapping[UUID, Sequence[Rung]]
     state: State
     tasks: Sequence[CareTask]
@@ -69,8 +70,6 @@ class Care:
         return self.messages.rules(name, context)
 
 
-_TELL = ("consultation", "treatment_planning", "session_logging", "follow_up")
-"""Services whose events make up the journey."""
 _Decide = Callable[[Care, Known, Envelope[Any], Context], Changes]
 
 
@@ -86,14 +85,15 @@ class _About:
 
     async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Known]:
         recipients, sessions = await store.recipients(read, keys), await store.sessions_of(read, keys)
-        planned = await store.planned_about(read, [one.session for found in sessions.values() for one in found])
+        planned, visits = await store.planned_of(read, keys), await store.visits_of(read, keys)
         states, open_tasks = await scores.states(read, keys), await work.open_of_patients(read, keys)
         links, guidance = await store.links(read, keys), await work.guidance(read, keys)
         return {
             patient: Known(
                 recipients.get(patient),
                 sessions.get(patient, ()),
-                planned,
+                visits.get(patient, ()),
+                {about: rungs for about, rungs in planned.items() if rungs[0].patient == patient},
                 states[patient],
                 open_tasks[patient],
                 [link for link in links if link.patient == patient],
@@ -111,7 +111,8 @@ def _patient_changed(care: Care, known: Known, item: Envelope[consultation.Patie
     data = item.data
     row = store.recipient_row(data.patient, data.zone, data.language, data.status)
     parts = [Changes(rows=[row])]
-    ahead = [one for one in known.sessions if one.ahead]
+    appointments = [one.appointment for one in known.sessions] + [one.appointment for one in known.visits]
+    ahead = [one for one in appointments if one.ahead]
     if data.status != consultation.PatientStatus.ACTIVE:
         waiting = [rung for found in known.planned.values() for rung in found]
         parts.append(care.messages.withdrawn(waiting, context))
@@ -119,7 +120,7 @@ def _patient_changed(care: Care, known: Known, item: Envelope[consultation.Patie
     else:
         # Another zone is another local hour: what is planned is derived anew, what stays as it was is left alone.
         for one in ahead:
-            parts.append(care.messages.plan(one, data.zone, data.status, known.planned.get(one.session, ()), context))
+            parts.append(care.messages.plan(one, data.zone, data.status, known.planned.get(one.about, ()), context))
     if data.status == consultation.PatientStatus.DECEASED:
         parts.append(tasks.voided(known.tasks, context))
         parts.append(Changes(timers=[CancelTimers(str(data.patient), (WEEKLY, tasks.DAY_7))]))
@@ -143,8 +144,25 @@ def _session_changed(care: Care, known: Known, item: Envelope[session_logging.Se
         before.ending if before else None,
     )
     planned = known.planned.get(data.session, ())
-    changes = care.messages.plan(fact, known.zone, known.status, planned, context)
+    changes = care.messages.plan(fact.appointment, known.zone, known.status, planned, context)
     return replace(changes, rows=[store.session_row(fact), *changes.rows])
+
+
+def _visit_scheduled(care: Care, known: Known, item: Envelope[video_visits.VisitScheduled], context: Context) -> Changes:
+    data = item.data
+    fact = VisitFact(data.visit, data.patient, data.starts.at, data.starts.zone, "scheduled")
+    planned = known.planned.get(data.visit, ())
+    changes = care.messages.plan(fact.appointment, known.zone, known.status, planned, context)
+    return replace(changes, rows=[store.visit_row(fact), *changes.rows])
+
+
+def _visit_over(care: Care, known: Known, item: Envelope[Any], context: Context) -> Changes:
+    """It has begun, was missed, or is off: nobody is reminded of it any more."""
+    fact = next((one for one in known.visits if one.visit == item.data.visit), None)
+    if fact is None:
+        raise LookupError("the visit is not known yet")
+    gone = care.messages.withdrawn(known.planned.get(fact.visit, ()), context)
+    return replace(gone, rows=[store.visit_row(replace(fact, status="over")), *gone.rows])
 
 
 def _infusion_started(care: Care, known: Known, item: Envelope[session_logging.InfusionStarted], context: Context) -> Changes:
@@ -277,6 +295,10 @@ def subscriptions(care: Care) -> tuple[Subscription, ...]:
         session_logging.SESSION_DISCHARGED.name: _discharged,
         treatment_planning.PLAN_SIGNED.name: _plan_signed,
         treatment_planning.PLAN_STOPPED.name: _plan_stopped,
+        video_visits.VISIT_SCHEDULED.name: _visit_scheduled,
+        video_visits.VISIT_STARTED.name: _visit_over,
+        video_visits.VISIT_MISSED.name: _visit_over,
+        video_visits.VISIT_CANCELLED.name: _visit_over,
         consultation.INSTRUMENT_SCORED.name: _scored("consultation"),
         session_logging.INSTRUMENT_SCORED.name: _scored("session_logging"),
         follow_up.INSTRUMENT_SCORED.name: _scored("follow_up"),
@@ -285,7 +307,7 @@ def subscriptions(care: Care) -> tuple[Subscription, ...]:
         follow_up.RISK_FLAGGED.name: _flagged("follow_up"),
     }
     handlers = {name: _About(care, decide) for name, decide in decisions.items()}
-    told = [kind.name for kind in REGISTRY.events if kind.owner in _TELL and kind.data_class is not DataClass.OPERATIONAL]
+    told = [kind.name for kind in REGISTRY.events if kind.data_class is not DataClass.OPERATIONAL]
     return (
         directory("follow_up"),
         # One at a time: what an event leads to depends on what the one before it has written.

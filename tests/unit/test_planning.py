@@ -141,7 +141,7 @@ def test_only_a_session_that_is_ahead_is_reminded_of_and_no_rung_is_sent_late(st
     starts = dt.datetime(2027, 1, 25, 15, 30, tzinfo=dt.UTC)
     fact = SessionFact(number(1), number(2), number(3), number(4), 1, "induction", starts, "America/New_York", state)
     ids = [number(value) for value in range(20, 28)]
-    found = planned(fact, "America/New_York", starts - dt.timedelta(hours=now_h), ids, rules("cadence"))
+    found = planned(fact.appointment, "America/New_York", starts - dt.timedelta(hours=now_h), ids, rules("cadence"))
     assert len(found) == rungs
     assert len({one.id for one in found}) == rungs
 

@@ -13,7 +13,7 @@ from schemas.values import Moment, zone_of
 from services.directory import store as directory
 from services.follow_up import events
 from services.follow_up.domain.links import Contact, Link, birth_hash, is_birth_date, link_hash, refusal, tried
-from services.follow_up.domain.reminders import Rung, SessionFact, planned, settled
+from services.follow_up.domain.reminders import Appointment, Rung, planned, settled
 from services.follow_up.store import messages as store
 from services.runtime.database import Reader
 from services.runtime.edge.principal import Principal, Role
@@ -125,12 +125,12 @@ class Messages:
 
     # --- planning --------------------------------------------------------------------------------------------------
 
-    def plan(self, fact: SessionFact, zone: str, status: str, known: Sequence[Rung], context: Context) -> Changes:
-        """The messages of a session as it is now: those that no longer fit are withdrawn, and only what is new is planned."""
+    def plan(self, about: Appointment, zone: str, status: str, known: Sequence[Rung], context: Context) -> Changes:
+        """The messages of an appointment as it is now: what no longer fits is withdrawn, and only what is new is planned."""
         wanted: tuple[Rung, ...] = ()
         if status == "active":
             ids = [uuid_utils.compat.uuid7() for _ in range(_POSSIBLE)]
-            wanted = planned(fact, zone, context.now, ids, self.rules("cadence", context, fact.zone))
+            wanted = planned(about, zone, context.now, ids, self.rules("cadence", context, about.zone))
         stays = {(one.rung, one.due_at, one.about_at, one.zone) for one in wanted}
         gone = [one for one in known if (one.rung, one.due_at, one.about_at, one.zone) not in stays]
         there = {(one.rung, one.due_at, one.about_at, one.zone) for one in known}

@@ -9,7 +9,35 @@ from schemas.values import Moment
 from services.therapies.cadence import reminders
 from services.therapies.evidence import Thresholds
 
-__all__ = ["Rung", "SessionFact", "planned", "settled"]
+__all__ = ["Appointment", "Rung", "SessionFact", "VisitFact", "planned", "settled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """Something that a patient comes to: what about, when, in whose clock, and whether it is still ahead."""
+
+    about: UUID
+    patient: UUID
+    kind: str
+    starts_at: dt.datetime
+    zone: str
+    ahead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VisitFact:
+    """A visit, as its owner tells of it."""
+
+    visit: UUID
+    patient: UUID
+    starts_at: dt.datetime
+    zone: str
+    status: str
+
+    @property
+    def appointment(self) -> Appointment:
+        """As what a patient is reminded of."""
+        return Appointment(self.visit, self.patient, "visit", self.starts_at, self.zone, self.status == "scheduled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +57,9 @@ class SessionFact:
     ending: str | None = None
 
     @property
-    def ahead(self) -> bool:
-        """Whether the patient is still to come."""
-        return self.state == "scheduled"
+    def appointment(self) -> Appointment:
+        """As what a patient is reminded of."""
+        return Appointment(self.session, self.patient, "session", self.starts_at, self.zone, self.state == "scheduled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +86,29 @@ class Rung:
     settled_at: dt.datetime | None = None
 
 
-def planned(fact: SessionFact, zone: str, now: dt.datetime, ids: Sequence[UUID], rules: Thresholds) -> tuple[Rung, ...]:
-    """The messages of a session that is ahead; one whose time has passed is not sent late.
+def planned(wanted: Appointment, zone: str, now: dt.datetime, ids: Sequence[UUID], rules: Thresholds) -> tuple[Rung, ...]:
+    """The messages of an appointment that is ahead; one whose time has passed is not sent late.
 
     Args:
-        fact: of the session.
+        wanted: what it is about.
         zone: of the patient.
         now: of the clinic clock.
         ids: one for each possible message.
         rules: of ``cadence``.
     """
-    if not fact.ahead:
+    if not wanted.ahead:
         return ()
-    found = reminders(Moment(fact.starts_at, fact.zone), zone, rules)
+    found = reminders(Moment(wanted.starts_at, wanted.zone), zone, rules)
     return tuple(
         Rung(
             identifier,
-            fact.patient,
-            fact.session,
-            "session",
+            wanted.patient,
+            wanted.about,
+            wanted.kind,
             one.rung.replace(" ", ""),
             one.at.at,
             zone,
-            fact.starts_at,
+            wanted.starts_at,
         )
         for identifier, one in zip(ids, found, strict=False)
         if one.at.at > now

@@ -33,6 +33,15 @@ create table session_fact (
     ending text
 );
 create index session_fact_patient on session_fact (patient, starts_at);
+-- Visits, as their owner tells of them.
+create table visit_fact (
+    visit uuid primary key,
+    patient uuid not null,
+    starts_at timestamptz not null,
+    zone text not null,
+    status text not null
+);
+create index visit_fact_patient on visit_fact (patient, starts_at);
 -- A message that is planned for a patient: what about, when, and what became of it.
 create table reminder (
     id uuid primary key,

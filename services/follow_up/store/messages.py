@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from services.follow_up.domain.links import Contact, Link
-from services.follow_up.domain.reminders import Rung, SessionFact
+from services.follow_up.domain.reminders import Rung, SessionFact, VisitFact
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Put, Row
 
@@ -14,7 +14,7 @@ __all__ = [
     "link_by_hash",
     "link_row",
     "links",
-    "planned_about",
+    "planned_of",
     "recipient_row",
     "recipients",
     "reminder",
@@ -24,6 +24,8 @@ __all__ = [
     "session_facts",
     "session_row",
     "sessions_of",
+    "visit_row",
+    "visits_of",
 ]
 
 _REMINDER = "select id, patient, about, kind, rung, due_at, zone, about_at, status, channel, settled_at from reminder"
@@ -93,15 +95,38 @@ def session_row(wanted: SessionFact) -> Put:
     return Put("session_fact", {"session": wanted.session}, values)
 
 
+async def visits_of(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, list[VisitFact]]:
+    """Visits of patients, in time order."""
+    rows = await read.fetch(
+        "select visit, patient, starts_at, zone, status from visit_fact where patient = any($1) order by starts_at, visit",
+        list(patients),
+    )
+    found: dict[UUID, list[VisitFact]] = {}
+    for row in rows:
+        found.setdefault(row["patient"], []).append(VisitFact(*row.values()))
+    return found
+
+
+def visit_row(wanted: VisitFact) -> Put:
+    """What is kept of a visit."""
+    values = {
+        "patient": wanted.patient,
+        "starts_at": wanted.starts_at,
+        "zone": wanted.zone,
+        "status": wanted.status,
+    }
+    return Put("visit_fact", {"visit": wanted.visit}, values)
+
+
 async def reminder(read: Reader, reminder_id: UUID) -> Rung | None:
     """A message."""
     row = await read.fetchrow(f"{_REMINDER} where id = $1", reminder_id)
     return None if row is None else Rung(*row.values())
 
 
-async def planned_about(read: Reader, about: Collection[UUID]) -> Mapping[UUID, list[Rung]]:
-    """Messages about things that have not gone out."""
-    rows = await read.fetch(f"{_REMINDER} where about = any($1) and status = 'planned' order by due_at, id", list(about))
+async def planned_of(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, list[Rung]]:
+    """Messages of patients that have not gone out, by what they are about."""
+    rows = await read.fetch(f"{_REMINDER} where patient = any($1) and status = 'planned' order by due_at, id", list(patients))
     found: dict[UUID, list[Rung]] = {}
     for row in rows:
         found.setdefault(row["about"], []).append(Rung(*row.values()))
