@@ -10,6 +10,8 @@ from services.consultation.paging import on_call
 from services.consultation.subscriptions import SUBSCRIPTIONS
 from services.consultation.timers import EnquiryDue
 from services.directory import LIBRARY as DIRECTORY
+from services.directory.paging import GLASS
+from services.runtime.edge.break_glass import BREAK_GLASS
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.runtime.service import Service
 from services.runtime.settings import Environment, ProcessSettings, SettingsError, load
@@ -43,7 +45,7 @@ def _ladders() -> dict[str, Ladder]:
     except Refused as refused:
         raise SettingsError(str(refused)) from None
     enquiry = Ladder((Rung(dt.timedelta(0), "front_desk"), Rung(dt.timedelta(hours=1), "admin")))
-    return {ENQUIRY_WAITS: enquiry, **signed}
+    return {**GLASS, ENQUIRY_WAITS: enquiry, **signed}
 
 
 SERVICE = Service(
@@ -57,5 +59,5 @@ SERVICE = Service(
     timers={ENQUIRY_DUE: EnquiryDue(), TASK_DUE: TaskDue(_SCREENING)},
     ladders=_ladders,
     on_call=on_call,
-    routes=routes(_RULEBOOK, _SCREENING),
+    routes=(*routes(_RULEBOOK, _SCREENING), BREAK_GLASS),
 )

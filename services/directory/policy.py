@@ -6,6 +6,7 @@ from uuid import UUID
 from services.directory import store
 from services.directory.domain import Patient
 from services.runtime.database import Reader
+from services.runtime.edge.break_glass import or_broken_glass
 from services.runtime.edge.policy import Relationship
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.messaging.changes import Context
@@ -21,22 +22,29 @@ async def own_record(read: Reader, who: Principal, record: Mapping[str, str], _:
     return "own-record" if known is not None and Role.PATIENT in who.roles and str(known.account) == who.person else ""
 
 
-async def treats(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> str:
-    """Staff on the patient's care team; front desk and auditors see every patient whom their roles let them see."""
+async def _treats(read: Reader, who: Principal, record: Mapping[str, str], _: Context) -> str:
     if who.roles & _CLINIC_WIDE:
         return "clinic-wide"
     known = await _patient(read, record)
     return "care-team" if known is not None and who.roles - {Role.PATIENT} and known.treated_by(who.person) else ""
 
 
-async def treats_or_on_duty(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
-    """Staff on the care team, or on duty now in one of their roles: whoever is called at night has to see whom it is about."""
-    if related := await treats(read, who, record, context):
+async def _treats_or_on_duty(read: Reader, who: Principal, record: Mapping[str, str], context: Context) -> str:
+    if related := await _treats(read, who, record, context):
         return related
     if await _patient(read, record) is None:
         return ""
     duties = [shift for role in sorted(who.roles) for shift in await store.on_duty(read, role, context.now)]
     return "on-duty" if any(str(shift.staff) == who.person for shift in duties) else ""
+
+
+_treats.__name__, _treats_or_on_duty.__name__ = "treats", "treats_or_on_duty"  # as the access table shows them
+
+treats = or_broken_glass(_treats)
+"""Staff on the patient's care team, or under a broken glass; front desk and auditors see every patient, as far as their roles
+let them."""
+treats_or_on_duty = or_broken_glass(_treats_or_on_duty)
+"""The same, or on duty now in one of their roles: whoever is called at night has to see whom it is about."""
 
 
 def either(one: Relationship, other: Relationship) -> Relationship:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from services.directory import LIBRARY as DIRECTORY
 from services.directory.facts import Facts
+from services.directory.paging import GLASS
+from services.runtime.edge.break_glass import BREAK_GLASS
 from services.runtime.messaging.ladders import Ladder
 from services.runtime.service import Service
 from services.runtime.settings import Environment, KafkaSettings, ProcessSettings, SettingsError, load
@@ -34,7 +36,7 @@ def _ladders() -> dict[str, Ladder]:
     try:
         # Those of the revision in force when the process starts; another one needs a restart.
         signed = _RULEBOOK.on("cadence", dt.datetime.now(dt.UTC).date())
-        return {**screening_ladders(signed), **ladders(signed)}
+        return {**GLASS, **screening_ladders(signed), **ladders(signed)}
     except Refused as refused:
         raise SettingsError(str(refused)) from None
 
@@ -50,5 +52,5 @@ SERVICE = Service(
     timers={WATCH: Silence(Watch(_ROOM)), ALERT_DUE: AlertDue(Watch(_ROOM)), TASK_DUE: TaskDue(_SCREENING)},
     ladders=_ladders,
     on_call=on_call,
-    routes=routes(_ROOM, _SCREENING),
+    routes=(*routes(_ROOM, _SCREENING), BREAK_GLASS),
 )

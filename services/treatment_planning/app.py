@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from services.directory import LIBRARY as DIRECTORY
+from services.directory.paging import GLASS
+from services.runtime.edge.break_glass import BREAK_GLASS
 from services.runtime.service import Service
 from services.runtime.settings import Environment, ProcessSettings, load
 from services.therapies.rulebook import Rulebook
@@ -23,6 +25,7 @@ SERVICE = Service(
     port=7003,
     append_only=("plan_version", "plan_act"),
     subscriptions=SUBSCRIPTIONS,
+    ladders=lambda: GLASS,
     on_call=on_call,
-    routes=routes(Plans(_RULEBOOK)),
+    routes=(*routes(Plans(_RULEBOOK)), BREAK_GLASS),
 )

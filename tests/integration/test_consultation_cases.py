@@ -12,6 +12,7 @@ from services.therapies.ketamine.eligibility import QUESTIONS
 from tests.support.care import Answer, Care
 from tests.support.consultation import events, post, registered, staffed
 from tests.support.servers import Servers
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio
 
@@ -267,6 +268,29 @@ async def test_every_bad_field_of_an_intake_is_named_and_changes_nothing(clinic:
     assert (await clinic.call("patient.a", "consultation", "PUT", f"{case}/intake", {"answers": INTAKE})).status == 428
     assert (await clinic.call("patient.b", "consultation", "GET", f"{case}/intake")).status == 404
     assert await clinic.value("consultation", "select count(*) from intake_version") == 0
+
+
+async def test_a_record_is_opened_in_an_emergency_and_everything_done_under_it_says_so(clinic: Care) -> None:
+    patient, case = await opened(clinic)
+    assert (await clinic.call("nurse.a", "consultation", "GET", f"/patients/{patient}/cases")).status == 404
+    why = {"patient": patient, "reason": "canary-7351: unconscious in the waiting room", "minutes": 5}
+    assert (await post(clinic, "front_desk.a", "/break-glass", why)).status == 403
+    grant = (await post(clinic, "nurse.a", "/break-glass", why)).ok()["grant"]
+    (await clinic.call("nurse.a", "consultation", "GET", f"/patients/{patient}/cases")).ok()
+    (await clinic.call("nurse.a", "consultation", "GET", f"{case}/decisions")).ok()
+    assert (await clinic.call("nurse.a", "consultation", "GET", f"/patients/{clinic.id('patient.b')}/cases")).status == 404
+    rows = await clinic.rows(
+        "consultation", "select policy from audit where actor = $1 and policy like '%broken-glass%'", clinic.id("nurse.a")
+    )
+    assert len(rows) == 2
+    assert all(grant in row["policy"] for row in rows)
+    page = await clinic.value("consultation", "select id from page where code = 'edge.glass-broken'")
+
+    async def told() -> bool:
+        return bool(clinic.servers.mail.raw(str(page)))
+
+    await eventually(told, what="whoever leads the clinic is told")
+    assert not [mail for mail in clinic.servers.mail.raw(str(page)) if "canary-7351" in mail]
 
 
 async def test_findings_fit_their_test_have_units_and_have_happened(clinic: Care) -> None:
