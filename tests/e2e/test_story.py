@@ -20,9 +20,12 @@ _LONG = 12
 @pytest.mark.timeout(600)
 async def test_one_patients_whole_path(servers: Servers, tmp_path: Path) -> None:
     async with care(servers, tmp_path) as made:
+        # Two replicas of each, asked in turn: whoever is asked knows what the other was told.
         await made.spawn(*made.services)
+        await made.spawn(*made.services)
+        assert {len(where) for where in made.urls().values()} == {2}
         async with on_stage(made) as stage:
-            story = Story(stage, FIRST_DAY, number=int(made.database.removeprefix("c_"), 16))
+            story = Story(stage, FIRST_DAY, number=int(made.database.removeprefix("c_"), 16), weekly=1)
             await seed(stage, until=story.at(120, "00:00"))
             await story.play()
             await stage.settle()
@@ -38,6 +41,7 @@ async def _nothing_about_a_person_is_outside(made: Care, story: Story) -> None:
         story.person["email"]: ("follow_up", "select email from contact"),
         story.person["birth_date"]: ("consultation", "select birth_date::text from patient"),
         "Sam Marlow": ("session_logging", "select data->>'escort_name' from entry where data ? 'escort_name'"),
+        "12 Canary Street, Albany": ("video_visits", "select address from visit where address is not null"),
         "+1 212 555 0142": ("session_logging", "select data->>'escort_phone' from entry where data ? 'escort_phone'"),
         "amlodipine on session mornings": ("consultation", "select content->>'reason' from decision"),
         "Called at 09:10; safety plan made": ("consultation", "select note from task where note is not null"),

@@ -9,11 +9,11 @@ from services.cli.demo.seed import seed as plant
 from services.cli.demo.story import FIRST_DAY, Story
 from tests.support.care import care
 from tests.support.servers import Servers
-from tests.support.stage import on_stage
+from tests.support.stage import Turns, on_stage
 
 pytestmark = pytest.mark.asyncio
 
-_KILLS = 6
+_KILLS = 4
 
 
 @pytest.mark.timeout(900)
@@ -36,7 +36,7 @@ async def test_services_are_killed_along_the_path(seed: int, servers: Servers, t
                 killed.append((step, victim))
                 await made.running[victim].kill()
                 await made.spawn(victim)
-                stage.urls = {name: process.url for name, process in made.running.items()}
+                stage.urls = Turns(made.urls())
 
             stage.before = kill
             await story.to_the_plan()

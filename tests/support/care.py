@@ -102,6 +102,14 @@ class Care:
         self.processes.append(process)
         self.running[name] = await process.ready()
 
+    def urls(self) -> dict[str, list[str]]:
+        """Where each service listens: every replica that lives."""
+        found: dict[str, list[str]] = {}
+        for process in self.processes:
+            if process.popen.poll() is None:
+                found.setdefault(process.log.name.rpartition("-")[0], []).append(process.url)
+        return found
+
     # --- calling ---------------------------------------------------------------------------------------------------
 
     async def call(

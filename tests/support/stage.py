@@ -1,6 +1,7 @@
 """A world of services as the stage of the demo's story."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import itertools
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,28 @@ from services.cli.stack.mail import Outbox
 from tests.support.care import Care, care
 from tests.support.servers import Servers
 
-__all__ = ["on_stage", "planned"]
+__all__ = ["Turns", "on_stage", "planned"]
+
+
+class Turns(Mapping[str, str]):
+    """Where services listen; with several replicas each in its turn."""
+
+    def __init__(self, urls: Mapping[str, Sequence[str]]) -> None:
+        self._urls = {name: itertools.cycle(where) for name, where in urls.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return next(self._urls[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._urls)
+
+    def __len__(self) -> int:
+        return len(self._urls)
 
 
 @asynccontextmanager
 async def on_stage(care: Care) -> AsyncIterator[Stage]:
-    """A stage over the services that run."""
+    """A stage over the services that run, every replica of them."""
     outbox = Outbox(care.servers.mail.folder)
 
     async def mails() -> Sequence[Mapping[str, Any]]:
@@ -26,7 +43,7 @@ async def on_stage(care: Care) -> AsyncIterator[Stage]:
     async with care.owner() as connection:
         yield Stage(
             session=care.session,
-            urls={name: process.url for name, process in care.running.items()},
+            urls=Turns(care.urls()),
             bearer=care.bearer,
             ids={login: person.person for login, person in care.people.items()},
             connection=connection,

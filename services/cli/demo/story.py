@@ -52,18 +52,20 @@ class Story:
         stage: where.
         first: the Tuesday on which it begins; whole weeks after ``FIRST_DAY``.
         number: makes the patient another person each time: 1, 2, 3 ...
-        account: login of who signs in as the patient.
+        weekly: how many of the four weekly infusions are held before the last look.
     """
 
-    def __init__(self, stage: Stage, first: dt.date, number: int = 1, account: str = "patient.a") -> None:
+    account: Final = "patient.a"
+
+    def __init__(self, stage: Stage, first: dt.date, number: int = 1, weekly: int = 4) -> None:
         self.stage = stage
+        self.weekly = weekly
         self.first = first
-        self.account = account
         self.person = {
             "given_name": "Zoe",
             "family_name": f"Marlow-{first.isoformat()}-{number}",
             "birth_date": "1983-06-09",
-            "email": f"marlow-{first.isoformat()}-{number}@example.org",
+            "email": f"z.{first.isoformat()}.{number}@example.org",
         }
         self.patient = self.case = self.plan = ""
         self.sessions: list[dict[str, Any]] = []
@@ -91,6 +93,19 @@ class Story:
 
     async def _after(self, login: str, method: str, path: str, body: object = None, **more: Any) -> Any:
         return await self.stage.call(login, "follow_up", method, path, body, **more)
+
+    async def _visits(self, login: str, path: str, body: object = None, **more: Any) -> Any:
+        return await self.stage.call(login, "video_visits", "POST", path, body, **more)
+
+    async def _visit(self, day: int, clock: str) -> str:
+        """A visit with the psychiatrist; the patient says where they are that day before anything else."""
+        wanted = {"clinician": self.stage.ids["psychiatrist.a"], "starts": _utc(self.at(day, clock)), "by_video": False}
+        made = await self._visits("front_desk.a", f"/patients/{self.patient}/visits", {**wanted, "case": self.case})
+        visit = f"/visits/{made['visit']}"
+        await self._visits(self.account, f"{visit}/join-tokens", refused="not-by-video")
+        address = {"region": "US-NY", "address": "12 Canary Street, Albany"}
+        await self._visits(self.account, f"{visit}/location", address)
+        return visit
 
     def _is(self, name: str, wanted: object, found: object) -> None:
         self.stage.check(name, wanted, found)
@@ -180,7 +195,10 @@ class Story:
     async def findings(self) -> None:
         """Tuesday: scales by a clinician, education read. Thursday: examination, tests, consent, and the rules' proposal."""
         path = f"/patients/{self.patient}"
+        visit = await self._visit(7, "10:00")
         await self._until(7, "10:00")
+        for role in ("patient", "clinician"):
+            await self._visits("front_desk.a", f"{visit}/presence", {"role": role, "there": True})
         rated = {"instrument": "madrs", "answers": [4, 4, 3, 4, 3, 4, 5, 4, 3, 2]}
         scored = await self._consultation("psychiatrist.a", "POST", f"{path}/assessments", rated)
         self._is("MADRS", (36, "severe"), (scored["total"], scored["severity"]))
@@ -196,7 +214,12 @@ class Story:
         for topic in TOPICS:
             body = {"topic": topic, "content": "2026-11"}
             await self._consultation(self.account, "POST", f"/cases/{self.case}/readings", body)
+        await self._until(7, "10:45")
+        for role in ("patient", "clinician"):
+            await self._visits("front_desk.a", f"{visit}/presence", {"role": role, "there": False})
         await self._until(9, "14:00")
+        over = await self.stage.call("psychiatrist.a", "video_visits", "GET", visit)
+        self._is("visit", ("ended", "US-NY"), (over["state"], over["region"]))
         await self._examined()
         await self._consultation(self.account, "POST", f"/cases/{self.case}/consents", {"version": "3", "method": "on-screen"})
         found = await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/evaluations")
@@ -272,7 +295,7 @@ class Story:
         one = f"/sessions/{self.sessions[0]['session']}"
         await self._until(13, "10:05")
         await self._room("nurse.a", f"{one}/start", refused="illegal-move")
-        await self._check_in(one, 13)
+        await self.check_in(one, 13)
         await self._room("nurse.a", f"/patients/{self.patient}/suicide-screens", {**_SINCE, "q1": True})
         answers = [3, 2, 1, 0, 2, 2, 0, 1, 0, 2, 3, 1, 1, 2, 1, 1]
         scored = await self._room(self.account, f"/patients/{self.patient}/assessments", _qids(answers))
@@ -296,7 +319,8 @@ class Story:
         self._is("infusing", ("infusing", "150.0 mL/h"), (started["state"], started["rate"]))
         return one, dt.datetime.fromisoformat(started["started_at"])
 
-    async def _check_in(self, path: str, day: int) -> None:
+    async def check_in(self, path: str, day: int) -> None:
+        """The nurse checks the patient in, with everything that is asked at the door."""
         body = {
             "identity_confirmed": True,
             "consent_reconfirmed": True,
@@ -482,7 +506,7 @@ class Story:
         path = f"/sessions/{self.sessions[number - 1]['session']}"
         start = self.at(day, clock)
         await self.stage.until(start - dt.timedelta(minutes=25))
-        await self._check_in(path, day)
+        await self.check_in(path, day)
         await self._room("nurse.a", f"/patients/{self.patient}/suicide-screens", _SINCE)
         if score is not None:
             await self._room(self.account, f"/patients/{self.patient}/assessments", _qids(qids(score)))
@@ -549,12 +573,19 @@ class Story:
         signed = await self._sign("psychiatrist.a")
         self._is("plan v3", (3, 4), (signed["number"], len(signed["signed"]["sessions"])))
         self.sessions += edited["draft"]["sessions"]
-        for number, day in enumerate((35, 42, 49, 56), 7):
+        for number, day in enumerate((35, 42, 49, 56)[: self.weekly], 7):
             await self._short_session(number, day, "10:30", 128, 144, 4, None)
         await self._until(59, "10:30")
         rated = {"instrument": "madrs", "answers": madrs(8)}
         await self._consultation("psychiatrist.a", "POST", f"{path}/assessments", rated)
         await self._consultation(self.account, "POST", f"{path}/assessments", _phq(4))
+        # The next review is in another season of the clock: the reminder stays at the same local hour.
+        visit = await self._visit(94, "10:30")
+        await self.stage.settle()
+        messages = (await self._after("front_desk.a", "GET", f"{path}/messages"))["messages"]
+        last = [one["due_at"] for one in messages if visit.endswith(one["about"]) and one["rung"] == "2h"]
+        local = [f"{dt.datetime.fromisoformat(due).astimezone(ZoneInfo(self.stage.zone)):%H:%M}" for due in last]
+        self._is("the last reminder of the review", ["08:30"], local)
 
     async def results(self) -> None:
         """What the story says must have come of it."""
