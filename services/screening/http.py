@@ -270,8 +270,7 @@ def _record_answers(screening: Screening) -> Callable[[Asked[AnswersBody, Patien
 
 
 def _malformed(rejected: evidence.Rejected) -> Rejected:
-    # "answers[3]" of the rules is "/answers/3" of the body.
-    errors = [FieldProblem("/" + one.field.replace("[", "/").replace("]", ""), one.code) for one in rejected.problems]
+    errors = [FieldProblem.of_path(one.field, one.code) for one in rejected.problems]
     return Rejected(_MALFORMED.code, body=problems.document(_MALFORMED, errors=errors))
 
 

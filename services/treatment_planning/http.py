@@ -371,11 +371,7 @@ def _answered(decided: tuple[Changes, Plan] | Rejected | evidence.Rejected, stat
 
 
 def _outside(rejected: evidence.Rejected) -> Rejected:
-    # "sessions[1].session" of the rules is "/sessions/1/session" of the body.
-    errors = [
-        FieldProblem("/" + one.field.replace("[", ".").replace("]", "").replace(".", "/"), one.code)
-        for one in rejected.problems
-    ]
+    errors = [FieldProblem.of_path(one.field, one.code) for one in rejected.problems]
     return Rejected(_LIMITS.code, body=problems.document(_LIMITS, errors=errors), final=False)
 
 

@@ -428,9 +428,7 @@ def _set_intake(cases: Cases) -> Callable[[Asked[IntakeBody, CasePath]], Decide]
 
 
 def _refused(kind: ProblemType, rejected: evidence.Rejected, root: str) -> Rejected:
-    # "trials[0].dose" of the rules is "/trials/0/dose" under the root.
-    paths = [one.field.replace("[", ".").replace("]", "").replace(".", "/") for one in rejected.problems]
-    errors = [FieldProblem(f"{root}/{path}"[:200], one.code) for path, one in zip(paths, rejected.problems, strict=True)]
+    errors = [FieldProblem.of_path(one.field, one.code, root) for one in rejected.problems]
     return Rejected(kind.code, body=problems.document(kind, errors=errors), final=False)
 
 

@@ -315,7 +315,7 @@ def _refused(outcome: WrongBirthDate | Rejected | evidence.Rejected) -> Changes 
     if isinstance(outcome, WrongBirthDate):
         return replace(outcome.changes, reply=Reply(_BIRTH.status, problems.document(_BIRTH)))
     if isinstance(outcome, evidence.Rejected):
-        errors = [FieldProblem("/" + one.field.replace("[", "/").replace("]", ""), one.code) for one in outcome.problems]
+        errors = [FieldProblem.of_path(one.field, one.code) for one in outcome.problems]
         return Rejected(_MALFORMED.code, body=problems.document(_MALFORMED, errors=errors), final=False)
     return outcome
 

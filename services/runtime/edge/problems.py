@@ -40,6 +40,11 @@ class FieldProblem:
     code: str
     place: str = "pointer"
 
+    @classmethod
+    def of_path(cls, path: str, code: str, root: str = "") -> "FieldProblem":
+        """From a dotted path: ``trials[0].dose`` under ``/answers`` is ``/answers/trials/0/dose``."""
+        return cls(f"{root}/{path.replace('[', '.').replace(']', '').replace('.', '/')}"[:200], code)
+
 
 class Problem(Exception):
     """Ends the handling of a request with a problem document."""

@@ -137,10 +137,7 @@ def shown(session: Session) -> SessionShown:
 
 def refused(rejected: evidence.Rejected) -> Rejected:
     """What the rules refuse, with every bad field."""
-    errors = [
-        FieldProblem("/" + one.field.replace("[", ".").replace("]", "").replace(".", "/"), one.code)
-        for one in rejected.problems
-    ]
+    errors = [FieldProblem.of_path(one.field, one.code) for one in rejected.problems]
     return Rejected(OUTSIDE.code, body=problems.document(OUTSIDE, errors=errors), final=False)
 
 
