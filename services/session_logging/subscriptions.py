@@ -27,6 +27,7 @@ __all__ = ["FACTS", "subscriptions"]
 FACTS = "session_logging.facts"
 """Name of the consumer whose facts the gates read."""
 _SYSTEM = "session_logging"
+_NOT_HERE = (SessionState.SCHEDULED, SessionState.CLOSED)
 
 
 class _Cases:
@@ -123,10 +124,13 @@ class _Signed:
     ) -> tuple[Sequence[Log] | None, Changes]:
         data = item.data
         terms = Terms(_text(data.dose), data.basis, _text(data.duration), _text(data.cap) if data.cap else None)
-        scheduled = {log.session.id: log.session for log in state or () if log.session.state is SessionState.SCHEDULED}
+        there = {log.session.id: log.session for log in state or ()}
+        scheduled = {key: session for key, session in there.items() if session.state is SessionState.SCHEDULED}
         wanted = []
         for one in data.sessions:
             known = scheduled.pop(one.session, None)
+            if known is None and one.session in there:
+                continue  # it has begun, or is over, since the plan was drafted: it keeps the terms that it began under
             wanted.append(
                 Session(
                     one.session,
@@ -190,7 +194,7 @@ async def _in_the_chair(read: Reader, patients: Collection[UUID]) -> Mapping[UUI
 async def _of_plans(read: Reader, plans: Collection[UUID]) -> Mapping[UUID, Sequence[Log]]:
     found = await store.sessions_of_plans(read, plans)
     return {
-        plan: [Log(one) if one.state is SessionState.SCHEDULED else await Log.load(read, one) for one in sessions]
+        plan: [Log(one) if one.state in _NOT_HERE else await Log.load(read, one) for one in sessions]
         for plan, sessions in found.items()
     }
 

@@ -1,16 +1,25 @@
 """Decisions of treatment planning, of follow-up and of the room, without any server."""
 
 import datetime as dt
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 
+from schemas.events import treatment_planning
 from schemas.events.session_logging import SessionState
+from services.directory.facts import Facts
 from services.follow_up.domain.links import TRIES, Contact, Link, birth_hash, is_birth_date, refusal, tried
 from services.follow_up.domain.outcomes import Baseline, Score, State, frozen, review
 from services.follow_up.domain.reminders import SessionFact, planned
-from services.session_logging.domain.sessions import ENDINGS, MOVES, Entry, Kind, facts_of
+from services.runtime.messaging.changes import Context
+from services.runtime.settings import KafkaSettings
+from services.session_logging.commands.room import Log, Room
+from services.session_logging.domain.sessions import ENDINGS, MOVES, Entry, Kind, Session, facts_of
+from services.session_logging.domain.sessions import Terms as RoomTerms
+from services.session_logging.subscriptions import _Signed
 from services.therapies.ketamine.schedule import SeriesCase, series
+from services.therapies.rulebook import Rulebook
 from services.treatment_planning.domain import (
     Approval,
     Plan,
@@ -116,6 +125,32 @@ def test_of_each_fact_the_value_recorded_last_holds() -> None:
         Entry(number(3), Kind.VITALS, later, later, "a", {"cadss6": 0, "sbp": "120 mm[Hg]"}),
     ]
     assert facts_of(entries) == {"hcg": ("negative", AT), "aldrete": (9, later), "cadss6": (0, later)}
+
+
+def test_an_amended_plan_moves_what_is_ahead_ends_what_it_no_longer_has_and_leaves_what_has_begun() -> None:
+    def known(value: int, state: SessionState) -> Log:
+        return Log(
+            Session(number(value), PLAN.id, 1, RoomTerms("0.5 mg/kg", "actual", "40 min"), PLAN.case, PLAN.patient, "ketamine",
+                    value, "induction", AT, "America/New_York", state, version=5)
+        )  # fmt: skip
+
+    sample = treatment_planning.PLAN_SIGNED.sample
+    assert isinstance(sample, treatment_planning.PlanSigned)
+    wanted = [sample.sessions[0].model_copy(update={"session": number(value), "ordinal": value}) for value in (1, 2, 3, 5)]
+    data = sample.model_copy(update={"plan": PLAN.id, "patient": PLAN.patient, "sessions": wanted})
+    states = {1: SessionState.CLOSED, 2: SessionState.CLOSED, 3: SessionState.SCHEDULED, 4: SessionState.SCHEDULED}
+    room = Room(Rulebook(production=lambda: False), Facts("x", KafkaSettings))
+    context = Context(AT, AT)
+    item = SimpleNamespace(data=data)
+    _, changes = _Signed(room).decide([known(*one) for one in states.items()], item, context)  # type: ignore[arg-type]
+    rows = {row.key["id"].int: row for row in changes.rows if row.table == "session"}  # type: ignore[union-attr]
+    assert sorted(rows) == [3, 4, 5], "what is over is left as it was"
+    assert [(rows[value].values["state"], rows[value].expected) for value in (3, 4, 5)] == [  # type: ignore[union-attr]
+        ("scheduled", 5),
+        ("closed", 5),
+        ("scheduled", 0),
+    ]
+    assert rows[3].values["plan_number"] == data.version  # type: ignore[union-attr]
 
 
 # --- between visits ------------------------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ async def sessions(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Session
 
 
 async def sessions_of_plans(read: Reader, plans: Collection[UUID]) -> Mapping[UUID, list[Session]]:
-    """Sessions of plans that are not over, in time order."""
-    rows = await read.fetch(f"{_SESSION} where plan = any($1) and state <> 'closed' order by starts_at, id", list(plans))
+    """Every session of plans, in time order."""
+    rows = await read.fetch(f"{_SESSION} where plan = any($1) order by starts_at, id", list(plans))
     found: dict[UUID, list[Session]] = {plan: [] for plan in plans}
     for row in rows:
         found[row["plan"]].append(_session(row))
