@@ -131,7 +131,7 @@ class Visits:
         return Joined(visit, role)
 
     async def attend(
-        self, visit_id: UUID, role: Role, there: bool, at: dt.datetime, by: str, read: Reader, context: Context
+        self, visit_id: UUID, role: Role, there: bool, at: dt.datetime | None, read: Reader, context: Context
     ) -> tuple[Changes, Visit] | Rejected:
         """A visit in person: who is in the room, as staff say it."""
         visit = await _open(visit_id, read)
@@ -139,6 +139,7 @@ class Visits:
             return visit
         if visit.by_video:
             return Rejected("by-video", final=False)
+        at = at or context.now
         if at > context.now:
             return Rejected("in-the-future", final=False)
         presence = await store.presence(read, visit_id)

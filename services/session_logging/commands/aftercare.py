@@ -19,7 +19,7 @@ from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, illegal, kept, present, shut_by
 from services.session_logging.commands.infusion import given
 from services.session_logging.commands.room import LEFT, Log, entry
-from services.session_logging.domain.adverse_events import REVIEWED_FROM, AdverseEvent
+from services.session_logging.domain.adverse_events import REVIEWED_FROM, AdverseEvent, Reported
 from services.session_logging.domain.drug import balance
 from services.session_logging.domain.gates import discharge_case
 from services.session_logging.domain.sessions import (
@@ -83,7 +83,7 @@ class Aftercare:
     arrival: Arrival
 
     async def enter_adverse_event(
-        self, session_id: UUID, wanted: AdverseEvent, read: Reader, context: Context
+        self, session_id: UUID, said: Reported, by: str, read: Reader, context: Context
     ) -> tuple[Changes, AdverseEvent] | Rejected:
         """A human enters an adverse event with its grade; the software proposes one beside it."""
         session = await store.session(read, session_id)
@@ -91,11 +91,25 @@ class Aftercare:
             return Rejected("not-found", status=404)
         if session.state is SessionState.SCHEDULED:
             return illegal(session)
-        if wanted.onset_at > context.now:
+        if said.onset_at > context.now:
             return Rejected("in-the-future", final=False)
-        graded = Graded(term=wanted.term, serious=frozenset(Serious(one) for one in wanted.serious))
+        graded = Graded(term=said.term, serious=frozenset(Serious(one) for one in said.serious))
         proposal = propose_grade(graded, self.arrival.room.rules("ketamine", session.zone, context))
-        made = replace(wanted, patient=session.patient, proposed_grade=proposal.grade, entered_at=context.now)
+        made = AdverseEvent(
+            uuid_utils.compat.uuid7(),
+            session_id,
+            session.patient,
+            said.term,
+            said.grade,
+            proposal.grade,
+            said.relatedness,
+            said.action,
+            said.serious,
+            said.note,
+            said.onset_at,
+            by,
+            context.now,
+        )
         rows: list[RowChange] = [drugs.adverse_event_row(made)]
         told: list[NewEvent] = [events.adverse_event_recorded(made)]
         if made.grade >= REVIEWED_FROM and await store.review_of_session(read, session_id) is None:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from services.runtime.edge.principal import Principal
 from services.runtime.messaging.changes import Changes, Context, Rejected, RowChange
 from services.session_logging import events
 from services.session_logging.commands.room import Room, entry, fresh_or_rejected
-from services.session_logging.domain.drug import Drawn, Waste
+from services.session_logging.domain.drug import Drawing, Drawn, Waste
 from services.session_logging.domain.gates import Known, Stock, dose_case, prescriber_named, start_case
 from services.session_logging.domain.sessions import BEFORE, Kind, Session, SessionState, may_move
 from services.session_logging.store import aftercare as drugs
@@ -106,7 +106,9 @@ class Arrival:
         rows: list[RowChange] = [store.session_row(settled), kept(identifier, session, "dose", found, by, context)]
         return Changes(rows=rows, patient=str(session.patient)), replace(settled, version=session.version + 1), found
 
-    async def draw(self, session_id: UUID, wanted: Drawn, read: Reader, context: Context) -> tuple[Changes, Session] | Rejected:
+    async def draw(
+        self, session_id: UUID, wanted: Drawing, by: str, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
         """What was drawn from which vial; as much of it goes into the bag as the dose of the day says."""
         session = await present(session_id, read, BEFORE)
         if isinstance(session, Rejected):
@@ -125,10 +127,11 @@ class Arrival:
         )
         if not same or Quantity.parse(wanted.drawn) < Quantity.parse(wanted.into_bag):
             return Rejected("not-the-dose", final=False)
-        said = entry(Kind.DRUG, wanted.drawn_by, context, data={"drawn": wanted.drawn, "into_bag": wanted.into_bag})
+        drawn = Drawn(**asdict(wanted), session=session_id, drawn_by=by, drawn_at=context.now)
+        said = entry(Kind.DRUG, by, context, data={"drawn": wanted.drawn, "into_bag": wanted.into_bag})
         rows: list[RowChange] = [
             store.session_row(session),
-            drugs.drawn_row(replace(wanted, drawn_at=context.now)),
+            drugs.drawn_row(drawn),
             store.entry_row(session.id, said),
         ]
         return Changes(rows=rows, patient=str(session.patient)), replace(session, version=session.version + 1)

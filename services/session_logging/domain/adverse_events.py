@@ -5,10 +5,23 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-__all__ = ["REVIEWED_FROM", "AdverseEvent"]
+__all__ = ["REVIEWED_FROM", "AdverseEvent", "Reported"]
 
 REVIEWED_FROM: Final = 2
 """Grade from which a prescriber reviews before the next session (decision B13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a human reports: how grave (CTCAE grade), whether it was the drug, what was done, what makes it serious."""
+
+    term: str
+    grade: int
+    relatedness: str
+    action: str
+    serious: tuple[str, ...]
+    note: str
+    onset_at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)

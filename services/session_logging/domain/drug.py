@@ -10,14 +10,13 @@ from schemas.values import Quantity
 from services.therapies.evidence import Rejected, Thresholds
 from services.therapies.ketamine.records import Ledger, LedgerBalance, ledger, pump_volume_to_stock
 
-__all__ = ["Drawn", "Waste", "balance", "given_volume"]
+__all__ = ["Drawing", "Drawn", "Waste", "balance", "given_volume"]
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What was drawn from a vial, and how much of it went into a bag of which total volume."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """What is drawn from which vial, and how much of it goes into a bag of which total volume."""
 
-    session: UUID
     strength: str
     drawn: str
     into_bag: str
@@ -25,6 +24,13 @@ class Drawn:
     vial: str
     lot: str
     expires: dt.date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn(Drawing):
+    """The same, as it was done: for which session, by whom, when."""
+
+    session: UUID
     drawn_by: str
     drawn_at: dt.datetime
     version: int = 0

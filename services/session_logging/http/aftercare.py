@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import uuid_utils.compat
 from pydantic import Field
 
 from services.runtime.database import Reader
@@ -16,7 +15,7 @@ from services.runtime.edge.signature import SIGNATURE_PROBLEMS, SignatureBody
 from services.runtime.messaging.changes import Changes, Context, Rejected
 from services.runtime.messaging.unit_of_work import Decide
 from services.session_logging.commands.aftercare import Aftercare, DischargeContent, Home
-from services.session_logging.domain.adverse_events import AdverseEvent
+from services.session_logging.domain.adverse_events import Reported
 from services.session_logging.domain.sessions import SessionEnding
 from services.session_logging.http.arrival import GateAnswer, show_gate
 from services.session_logging.http.sessions import AdverseEventShown, show_adverse_event
@@ -232,25 +231,11 @@ def routes(aftercare: Aftercare) -> tuple[Route, ...]:
 
 def _enter(aftercare: Aftercare) -> Callable[[Asked[AdverseEventBody, SessionPath]], Decide]:
     def command(asked: Asked[AdverseEventBody, SessionPath]) -> Decide:
-        body = asked.body
+        body, by = asked.body, asked.principal.person
+        said = Reported(body.term, body.grade, body.relatedness, body.action, tuple(body.serious), body.note, body.onset_at)
 
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
-            wanted = AdverseEvent(
-                uuid_utils.compat.uuid7(),
-                asked.path.session,
-                asked.path.session,
-                body.term,
-                body.grade,
-                None,
-                body.relatedness,
-                body.action,
-                tuple(body.serious),
-                body.note,
-                body.onset_at,
-                asked.principal.person,
-                context.now,
-            )
-            made = await aftercare.enter_adverse_event(asked.path.session, wanted, read, context)
+            made = await aftercare.enter_adverse_event(asked.path.session, said, by, read, context)
             return made if isinstance(made, Rejected) else replace(made[0], reply=reply(show_adverse_event(made[1]), 201))
 
         return decide

@@ -1,6 +1,5 @@
 """Routes before the infusion: check-in, facts of the day, dose, drug, decisions, overrides, the start gate."""
 
-import datetime as dt
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, rep
 from services.runtime.messaging.changes import Changes, Context, Rejected
 from services.runtime.messaging.unit_of_work import Decide
 from services.session_logging.commands.arrival import Arrival, Gate, shut_by
-from services.session_logging.domain.drug import Drawn, Waste
+from services.session_logging.domain.drug import Drawing, Waste
 from services.session_logging.domain.gates import Stock
 from services.session_logging.http.shared import (
     ILLEGAL,
@@ -248,7 +247,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
             "drug",
             "Say what was drawn from which vial, and how much of it goes into the bag",
             NURSES,
-            lambda asked, *more: arrival.draw(asked.path.session, _drawn(asked), *more),
+            lambda asked, *more: arrival.draw(asked.path.session, _drawing(asked.body), asked.principal.person, *more),
             body=DrawBody,
             errors=(_SETTLED, _DRAWN, _EXPIRED, _NOT_DOSE),
             example={
@@ -327,19 +326,15 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
     )
 
 
-def _drawn(asked: Asked[DrawBody, SessionPath]) -> Drawn:
-    body: Any = asked.body
-    return Drawn(
-        asked.path.session,
-        str(body.strength),
-        str(body.drawn),
-        str(body.into_bag),
-        str(body.bag),
-        body.vial,
-        body.lot,
-        body.expires,
-        asked.principal.person,
-        dt.datetime.min.replace(tzinfo=dt.UTC),
+def _drawing(body: DrawBody) -> Drawing:
+    return Drawing(
+        strength=str(body.strength),
+        drawn=str(body.drawn),
+        into_bag=str(body.into_bag),
+        bag=str(body.bag),
+        vial=body.vial,
+        lot=body.lot,
+        expires=body.expires,
     )
 
 

@@ -30,7 +30,7 @@ async def drawn(read: Reader, session_id: UUID) -> Drawn | None:
            where session = $1""",
         session_id,
     )
-    return None if row is None else Drawn(*row.values())
+    return None if row is None else Drawn(**dict(row.items()))
 
 
 def drawn_row(wanted: Drawn) -> Row:
