@@ -3,13 +3,13 @@
 import base64
 import hashlib
 import hmac
-import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
 import jwt
+from pydantic import BaseModel, Field, ValidationError
 
 from services.runtime.edge.policy import Signed
 from services.runtime.edge.principal import Unauthenticated
@@ -22,6 +22,8 @@ __all__ = ["Call", "configured", "join_token", "read_call", "verify"]
 TOKEN_S = 600
 """How long a join token may be used; real time, as the platform's clock is."""
 _LEEWAY_S = 60
+Identifier = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=200)]
+"""An id that the platform gives, and that we keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +99,34 @@ _KINDS = {
 }
 
 
+class _Participant(BaseModel):
+    sid: Identifier = ""
+    identity: str = ""
+
+
+class _Room(BaseModel):
+    name: str = ""
+
+
+class _Webhook(BaseModel):
+    """What we read of a ``WebhookEvent`` in proto3 JSON: 64-bit numbers come as strings, empty fields not at all."""
+
+    id: Identifier = Field(min_length=1)
+    event: str
+    created_at: int = Field(alias="createdAt", default_factory=lambda: int(time.time()), ge=0, lt=2**32)
+    participant: _Participant | None = None
+    room: _Room | None = None
+
+
 def read_call(raw: bytes) -> Call | None:
     """A verified webhook in our words; None if it cannot be read."""
     try:
-        document = json.loads(raw)
-        participant: dict[str, Any] = document.get("participant") or {}
-        return Call(
-            str(document["id"])[:100],
-            _KINDS.get(document["event"], ""),
-            _visit(str((document.get("room") or {}).get("name", ""))),
-            str(participant.get("sid", ""))[:100],
-            _role(str(participant.get("identity", ""))),
-            int(document.get("createdAt") or time.time()),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
+        call = _Webhook.model_validate_json(raw)
+    except ValidationError:
         return None
+    participant, room = call.participant or _Participant(), call.room or _Room()
+    kind = _KINDS.get(call.event, "")
+    return Call(call.id, kind, _visit(room.name), participant.sid, _role(participant.identity), call.created_at)
 
 
 def _visit(room: str) -> UUID | None:

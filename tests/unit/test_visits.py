@@ -1,13 +1,18 @@
 """Presence as intervals: whatever the order and however often it is told, the same comes of it."""
 
-import base64
 import datetime as dt
-import hashlib
+import json
+import time
 from uuid import UUID
 
+import jwt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.runtime.edge.policy import Signed
+from services.runtime.edge.principal import Unauthenticated
+from services.video_visits import livekit
 from services.video_visits.domain import (
     Interval,
     Role,
@@ -82,11 +87,68 @@ def test_a_join_is_possible_in_its_time_only_and_the_patient_is_asked_where_they
     assert may_join(visit, Role.PATIENT, T0, LIMITS) == ""
 
 
-def test_the_digest_of_a_published_webhook_is_the_one_that_is_compared() -> None:
+SECRET = "a secret of the tests, long enough"
+
+
+@pytest.fixture
+def platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"URL": "wss://video.test", "API_KEY": "key", "API_SECRET": SECRET}.items():
+        monkeypatch.setenv(f"TELEMED_LIVEKIT_{name}", value)
+
+
+@pytest.mark.usefixtures("platform")
+def test_a_webhook_counts_with_the_published_digest_of_its_body_and_with_no_other() -> None:
     # livekit/node-sdks, packages/livekit-server-sdk: the claim of this body.
     body = (
         b'{"event":"room_started", "room":{"sid":"RM_TkVjUvAqgzKz", "name":"mytestroom", "emptyTimeout":300, '
         b'"creationTime":"1628545903", "turnPassword":"ICkSr2rEeslkN6e9bXL4Ji5zzMD5Z7zzr6ulOaxMj6N", '
         b'"enabledCodecs":[{"mime":"audio/opus"}, {"mime":"video/VP8"}]}}'
     )
-    assert base64.b64encode(hashlib.sha256(body).digest()) == b"CoEQz1chqJ9bnZRcORddjplkvpjmPujmLTR42DbefYI="
+    now = int(time.time())
+    claims = {"iss": "key", "nbf": now - 5, "exp": now + 60, "sha256": "CoEQz1chqJ9bnZRcORddjplkvpjmPujmLTR42DbefYI="}
+
+    def signed(sent: bytes, **changed: object) -> Signed:
+        token = jwt.encode({**claims, **changed}, SECRET, "HS256")
+        return Signed({"authorization": token}, sent, "https://clinic.test/livekit")
+
+    livekit.verify(signed(body))
+    refused = [signed(body + b" "), signed(body, iss="other"), signed(body, exp=now - 61), signed(body, sha256="")]
+    for call in refused:
+        with pytest.raises(Unauthenticated):
+            livekit.verify(call)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": ""},
+        {"id": "\0"},
+        {"id": None},
+        {"createdAt": "9" * 30},
+        {"createdAt": -1},
+        {"createdAt": 1e400},
+        {"participant": {"sid": "P\0"}},
+        {"participant": []},
+        {"room": "x"},
+    ],
+)
+def test_a_webhook_that_cannot_be_kept_is_not_read(changed: dict[str, object]) -> None:
+    visit = UUID(int=7)
+    sent = {
+        "id": "EV_1",
+        "event": "participant_joined",
+        "createdAt": "1628545903",
+        "room": {"name": f"visit-{visit}", "sid": "RM_1"},
+        "participant": {"sid": "PA_1", "identity": "patient"},
+    }
+    assert livekit.read_call(json.dumps(sent).encode()) == livekit.Call(
+        "EV_1", "joined", visit, "PA_1", Role.PATIENT, 1628545903
+    )
+    assert livekit.read_call(json.dumps(sent | changed).encode()) is None
+
+
+def test_a_room_and_a_participant_that_are_not_ours_are_read_as_nobody() -> None:
+    sent = {"id": "1", "event": "track_published", "room": {"name": "visit-x"}, "participant": {"identity": "José"}}
+    call = livekit.read_call(json.dumps(sent).encode())
+    assert call is not None
+    assert (call.kind, call.visit, call.role) == ("", None, None)
