@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -76,6 +77,28 @@ async def test_a_link_opens_for_the_right_birth_date_five_times_tried_and_once_a
     tables = await care.rows("follow_up", "select * from link")
     assert not [row for row in tables if holder["Authorization"].split()[1].encode() in bytes(row["token_hash"])]
     assert b"1983" not in b"".join(bytes(row["birth_hash"]) for row in await care.rows("follow_up", "select * from contact"))
+
+
+async def test_a_form_opens_only_with_somebody_on_duty_and_what_it_was_answered_is_taken_all_the_same(
+    scene: tuple[Care, Story],
+) -> None:
+    care, story = scene
+    holder = await link(care, story)
+    (await ask(care, None, "POST", "/link/opening", BIRTH, headers=holder)).ok()
+    now = await care.value("", "select clinic_now()")
+    query = f"start={quote(now.isoformat())}&end={quote((now + dt.timedelta(minutes=1)).isoformat())}"
+    for shift in (await care.call("nurse.a", "clinic", "GET", f"/roster?{query}")).ok()["shifts"]:
+        if shift["role"] in ("nurse", "prescriber"):
+            body = {name: shift[name] for name in ("role", "staff", "pager", "starts_at", "ends_at")} | {"active": False}
+            (await care.call("admin.a", "clinic", "PUT", f"/shifts/{shift['shift']}", body, version=shift["version"])).ok()
+    await story.stage.settle()
+    closed = await ask(care, None, "POST", "/link/opening", BIRTH, headers=holder)
+    assert (closed.status, closed.code) == (409, "nobody-on-duty")
+    answers = {**BIRTH, "instrument": "phq9", "answers": [1, 1, 0, 0, 0, 0, 0, 0, 3]}
+    assert (await ask(care, None, "POST", "/link/answers", answers, headers=holder)).ok()["screen_now"] is True
+    high = {**BIRTH, "q1": True, "q2": True, "q4": True}
+    assert (await ask(care, None, "POST", "/link/suicide-screen", high, headers=holder)).ok()["level"] == "HIGH"
+    assert await care.value("follow_up", "select count(*) from page where code = 'screening.risk-high'") == 1
 
 
 async def test_a_message_that_may_have_gone_out_is_not_sent_again(scene: tuple[Care, Story]) -> None:

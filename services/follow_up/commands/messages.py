@@ -182,23 +182,32 @@ class Messages:
         self, token_hash: bytes, birth_date: dt.date, read: Reader, context: Context
     ) -> Link | WrongBirthDate | Rejected:
         """What a link asks, for the person whose birth date it is. Nothing is shown before."""
-        link = await store.link_by_hash(read, token_hash)
-        contact = await store.contact(read, link.patient) if link else None
-        if link is None or contact is None or refusal(link, context.now):
-            return Rejected("link-not-valid", final=False)
-        if not is_birth_date(contact, birth_date):
-            return WrongBirthDate(Changes(rows=[store.link_row(tried(link))], patient=str(link.patient)))
+        link = await self._held(token_hash, birth_date, read, context)
+        if not isinstance(link, Link):
+            return link
         # A form that asks about suicide is open only while somebody could answer what it says (decision B7).
         on_duty = [await directory.on_duty(read, role, context.now) for role in ("nurse", "prescriber")]
         if not any(on_duty):
             return Rejected("nobody-on-duty", final=False)
         return link
 
+    async def _held(
+        self, token_hash: bytes, birth_date: dt.date, read: Reader, context: Context
+    ) -> Link | WrongBirthDate | Rejected:
+        """The link, if it holds. What was asked is taken whoever is on duty by then: what it says of suicide is paged."""
+        link = await store.link_by_hash(read, token_hash)
+        contact = await store.contact(read, link.patient) if link else None
+        if link is None or contact is None or refusal(link, context.now):
+            return Rejected("link-not-valid", final=False)
+        if not is_birth_date(contact, birth_date):
+            return WrongBirthDate(Changes(rows=[store.link_row(tried(link))], patient=str(link.patient)))
+        return link
+
     async def answer(
         self, token_hash: bytes, birth_date: dt.date, given: LinkAnswers, read: Reader, context: Context
     ) -> Recorded | WrongBirthDate | Rejected | evidence.Rejected:
         """A questionnaire is answered by a link; each once. It is kept and acted on like any other."""
-        link = await self.open(token_hash, birth_date, read, context)
+        link = await self._held(token_hash, birth_date, read, context)
         if not isinstance(link, Link):
             return link
         if given.instrument not in link.instruments or given.instrument in link.answered:
@@ -219,7 +228,7 @@ class Messages:
         self, token_hash: bytes, birth_date: dt.date, answers: CssrsAnswers, read: Reader, context: Context
     ) -> Recorded | WrongBirthDate | Rejected:
         """The suicide screen, by a link."""
-        link = await self.open(token_hash, birth_date, read, context)
+        link = await self._held(token_hash, birth_date, read, context)
         if not isinstance(link, Link):
             return link
         given = Screen(link.patient, answers, True, f"link:{link.id}")

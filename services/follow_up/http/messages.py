@@ -213,7 +213,7 @@ def routes(messages: Messages) -> tuple[Route, ...]:
             status=201,
             command=_answer(messages),
             idempotency=NaturalKey(of="the link and the questionnaire"),
-            errors=(_LINK, _BIRTH, _NOBODY, _ASKED, _MALFORMED),
+            errors=(_LINK, _BIRTH, _ASKED, _MALFORMED),
             examples=(Example(answers),),
         ),
         Route(
@@ -228,7 +228,7 @@ def routes(messages: Messages) -> tuple[Route, ...]:
             status=201,
             command=_screen(messages),
             idempotency=NaturalKey(of="nothing: each screen is kept, the newest holds"),
-            errors=(_LINK, _BIRTH, _NOBODY),
+            errors=(_LINK, _BIRTH),
             examples=(Example({"birth_date": "1983-06-09", "q1": False, "q2": False, "q6": False}),),
         ),
     )
