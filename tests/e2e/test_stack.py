@@ -37,7 +37,7 @@ def eventually(condition: Callable[[], T], *, within_s: float = _STARTS_S) -> T:
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "this did not come true in time"
-        time.sleep(0.05)
+        time.sleep(0.05)  # another process makes it true: asked again until the deadline, and no fact is assumed after a pause
     return found
 
 

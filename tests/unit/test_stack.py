@@ -24,6 +24,7 @@ from services.cli.stack.process import Child, Identity, end_processes, last_line
 from services.cli.stack.settings import StackSettings
 from services.cli.stack.state import Home, PartRecord, Record
 
+# Children to be ended by the tests; their sleep is only so that one that is forgotten ends by itself.
 _SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 _STUBBORN = [
     sys.executable,
@@ -36,7 +37,7 @@ def _wait_for(log: Path, text: str) -> None:
     deadline = time.monotonic() + 20
     while text not in log.read_text():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.02)  # another process writes the log: asked again until the deadline, and no fact is assumed after a pause
 
 
 def test_an_error_is_one_line() -> None:

@@ -40,7 +40,7 @@ async def test_a_cancellation_that_comes_together_with_the_result_is_not_lost() 
 async def test_a_cancellation_that_the_work_swallows_is_not_lost() -> None:
     async def deaf() -> None:
         try:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             return
 
@@ -61,7 +61,7 @@ async def test_cleaning_up_after_a_cancellation_may_wait_too() -> None:
 
     async def work() -> None:
         try:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         finally:
             cleaned.append(await within(5, asyncio.sleep(0, "yes")))
 
