@@ -65,12 +65,15 @@ async def test_a_role_that_we_do_not_know_gives_nothing(oidc: Oidc, issuer: Prov
 HOUR = 3600
 
 
+@pytest.mark.parametrize(("claim", "from_now"), [("exp", -HOUR), ("nbf", HOUR), ("iat", HOUR)])
+async def test_a_token_out_of_its_time_is_refused(oidc: Oidc, issuer: Provider, claim: str, from_now: int) -> None:
+    token = issuer.token("nurse.a", Role.NURSE, **{claim: int(time.time()) + from_now})
+    assert await refused(oidc, token) == "token-expired"
+
+
 @pytest.mark.parametrize(
     ("claims", "code"),
     [
-        ({"exp": int(time.time()) - HOUR}, "token-expired"),
-        ({"nbf": int(time.time()) + HOUR}, "token-expired"),
-        ({"iat": int(time.time()) + HOUR}, "token-expired"),
         ({"exp": None}, "token-not-verifiable"),
         ({"exp": "soon"}, "token-not-verifiable"),
         ({"exp": 1e400}, "token-not-verifiable"),
@@ -90,7 +93,7 @@ HOUR = 3600
     ],
     ids=lambda value: json.dumps(value, default=str)[:40],
 )
-async def test_claims_that_are_not_for_us_or_not_for_now_are_refused(
+async def test_claims_that_are_not_for_us_are_refused(
     oidc: Oidc, issuer: Provider, claims: dict[str, Any], code: str
 ) -> None:
     assert await refused(oidc, issuer.token("nurse.a", Role.NURSE, **claims)) == code
