@@ -259,11 +259,11 @@ class Board:
         self, read: Reader, context: Context, standing: store.Standing, zone: str | None, people: Sequence[Principal]
     ) -> list[View]:
         duty = await directory.duties(read, context.now)
-        treated = await directory.treated_by(read, {one.person for one in people})
+        away = {one.person for one in people if not any((role, one.person) in duty for role in one.roles)}
+        treated = await directory.treated_by(read, away) if away else {}
         day = None if zone is None else local_day(context.now, zone)
-        return [
-            view_of(standing.since, day, one.person, one.roles, duty, treated.get(one.person, frozenset())) for one in people
-        ]
+        history = (standing.since, context.epoch)
+        return [view_of(history, day, one.person, one.roles, duty, treated.get(one.person, frozenset())) for one in people]
 
 
 def _beat(lag: Mapping[str, Any]) -> Frame:
