@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from services.runtime import log, tracing
 from services.runtime.database import Budget, Database, OutcomeUnknown, Reader, Unavailable
 from services.runtime.edge import openapi, problems, strict_json
+from services.runtime.edge.assets import Page, add_pages
 from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
 from services.runtime.edge.pages import link
 from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature, role_is_enough
@@ -57,11 +58,13 @@ class Edge:
         unit_of_work: UnitOfWork,
         database: Database,
         settings: HttpSettings,
+        pages: Sequence[Page] = (),
     ) -> None:
         check(routes)
         if authenticate is None and any(isinstance(route.policy, Bearer) for route in routes):
             raise RouteError("routes for signed-in users are declared, and nothing that verifies their tokens")
         self.routes = tuple(routes)
+        self._pages = tuple(pages)
         self._authenticate = authenticate or _nobody
         self._unit_of_work = unit_of_work
         self._database = database
@@ -89,6 +92,7 @@ class Edge:
 
         application.router.add_get("/openapi.json", describe)
         application.router.add_get("/docs", show)
+        add_pages(application, self._pages, _expect)
         return application
 
     # --- around every request --------------------------------------------------------------------------------------
@@ -103,7 +107,8 @@ class Edge:
             response = await self._answer(request, handler, label)
             traceparent = tracing.current_traceparent()
             tracing.answered(span, response.status)
-        response.headers.update(_SECURE)
+        for name, value in _SECURE.items():
+            response.headers.setdefault(name, value)
         response.headers["X-Request-Id"] = request_id
         if traceparent:
             response.headers["traceparent"] = traceparent
