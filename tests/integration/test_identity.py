@@ -93,9 +93,7 @@ async def test_a_token_out_of_its_time_is_refused(oidc: Oidc, issuer: Provider, 
     ],
     ids=lambda value: json.dumps(value, default=str)[:40],
 )
-async def test_claims_that_are_not_for_us_are_refused(
-    oidc: Oidc, issuer: Provider, claims: dict[str, Any], code: str
-) -> None:
+async def test_claims_that_are_not_for_us_are_refused(oidc: Oidc, issuer: Provider, claims: dict[str, Any], code: str) -> None:
     assert await refused(oidc, issuer.token("nurse.a", Role.NURSE, **claims)) == code
 
 
