@@ -29,6 +29,7 @@ __all__ = ["DATABASE", "External", "Supervisor"]
 
 DATABASE = "telemed"
 _BOARD = "staff_dashboard"
+_LINKS = "follow_up"
 # How to connect as the owner of the database: no business of a service.
 _OWNERS = frozenset(f"TELEMED_DATABASE_{name}{form}" for name in ("URL", "PASSWORD") for form in ("", "_FILE"))
 _WATCH_S = 0.2
@@ -273,6 +274,8 @@ class Supervisor:
             env |= {"TELEMED_OIDC_ISSUER": issuer_url(self._settings), "TELEMED_OIDC_AUDIENCE": AUDIENCE}
         if board := self._board():
             env.setdefault("TELEMED_HTTP_BOARD_ORIGIN", board)
+        if service.name == _LINKS:
+            env.setdefault("TELEMED_MESSAGES_LINK_URL", f"http://{HOST}:{port}/link")
         if not self._external.smtp:
             env["TELEMED_SMTP_URL"] = f"smtp://{HOST}:{self._settings.port(self._settings.smtp_port)}"
         return env
