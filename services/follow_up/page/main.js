@@ -147,7 +147,7 @@ function askBirthDate() {
     el(
       "fieldset",
       {},
-      el("legend", {}, "Your birth date, for example 6 9 1983"),
+      el("legend", {}, "Your birth date, for example 3 27 1986"),
       el(
         "div",
         { class: "date" },
