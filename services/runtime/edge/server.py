@@ -327,7 +327,8 @@ class Edge:
                 kind = _kind(route, decided)
                 return replace(decided, status=kind.status, body=decided.body or problems.document(kind))
             patient = record.get("patient", "") or decided.patient
-            entry = audit_entry(route, asked, target, related=related, patient=patient)
+            reason = f" -> {','.join(decided.shown)}" if decided.shown else ""
+            entry = audit_entry(route, asked, target, related=related, reason=reason, patient=patient)
             return replace(decided, audit=[*decided.audit, entry])
 
         outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None)
