@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 __all__ = ["Chromium", "NoBrowser", "Tab", "browsing", "found", "obtained"]
 
@@ -36,7 +36,12 @@ _FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # there is no third host
 )
 _INSTALL_S = 600
+_PATIENCE_MS = 20_000
+"""How long a page is waited for; an expectation that does not come is the failure."""
 _HOW = "install Chromium or Chrome (Debian: apt-get install chromium), or name one: CHROME=/path/to/chrome"
+
+
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 class NoBrowser(Exception):
@@ -158,7 +163,7 @@ class Chromium:
     async def tab(self, *, width: int = 1280, height: int = 800, **context: Any) -> Tab:
         """Open one; keyword arguments are those of Playwright's contexts."""
         made = await self._browser.new_context(viewport={"width": width, "height": height}, **context)
-        made.set_default_timeout(15_000)
+        made.set_default_timeout(_PATIENCE_MS)
         await made.add_init_script(_TELLS_VIOLATIONS)
         tab = Tab(await made.new_page())
         self.tabs.append(tab)
@@ -180,7 +185,8 @@ async def browsing() -> AsyncIterator[Chromium]:
             yield made
         finally:
             await browser.close()
-    assert [tab.errors for tab in made.tabs if tab.errors] == []
+    errors = [error for tab in made.tabs for error in tab.errors]
+    assert errors == [], errors
     assert {host for tab in made.tabs for host in tab.hosts} <= {"127.0.0.1"}
 
 

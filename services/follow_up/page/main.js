@@ -3,8 +3,7 @@
 
 import { NOTICE, QUESTIONNAIRES } from "./questions.js";
 
-const token = location.hash.slice(1);
-history.replaceState(null, "", location.pathname);
+let token = taken();
 
 const SEND_MS = 20000;
 const place = document.getElementById("step");
@@ -310,6 +309,12 @@ function done() {
 
 // --- start ---------------------------------------------------------------------------------------------------------------------
 
+function taken() {
+  const given = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  return given;
+}
+
 async function start() {
   try {
     clinic = await (await fetch("/link/clinic.json", { credentials: "omit" })).json();
@@ -318,6 +323,13 @@ async function start() {
   } catch {
     // The page works without; the numbers are in the message too.
   }
+  // A link that is followed while this page is open only changes the fragment; the one that is open changes nothing.
+  addEventListener("hashchange", () => {
+    const given = taken();
+    if (!given || given === token) return;
+    token = given;
+    askBirthDate();
+  });
   if (token) askBirthDate();
   else show("Please open the link in your message", el("p", {}, "For your safety it is not kept here, so this page needs it again."));
 }

@@ -1,20 +1,27 @@
 // Codes, times and refusals in words.
 
 const SIGNALS = {
-  sbp: "Systolic pressure",
-  dbp: "Diastolic pressure",
-  spo2: "SpO₂",
-  heart_rate: "Heart rate",
-  resp_rate: "Breathing rate",
+  sbp_high: "Systolic pressure high",
+  sbp_low: "Systolic pressure low",
+  dbp_high: "Diastolic pressure high",
+  heart_rate_high: "Heart rate high",
+  heart_rate_low: "Heart rate low",
+  spo2_low: "SpO₂ low",
+  spo2_on_oxygen: "SpO₂ low on oxygen",
+  spo2_gap: "No SpO₂",
+  bp_gap: "No blood pressure",
+  resp_rate_low: "Breathing slow",
+  resp_rate_high: "Breathing fast",
   moaa_s: "Sedation (MOAA/S)",
-  "gap.bp": "No blood pressure",
-  "gap.spo2": "No SpO₂",
+  cadss6: "Dissociation (CADSS-6)",
+  no_nurse: "No responsible nurse on site",
 };
 
 export const SYMBOLS = { STOP: "■", RED: "▲", AMBER: "◆" };
 export const ORDER = ["STOP", "RED", "AMBER"];
 
-export const plain = (code) => SIGNALS[code] ?? (code.charAt(0).toUpperCase() + code.slice(1)).replaceAll(/[-_.]/g, " ");
+// A code that is not known here is still shown, as it is written.
+export const plain = (code) => SIGNALS[code] ?? (code.charAt(0).toUpperCase() + code.slice(1)).replaceAll(/[-_.]/g, " ").replace(":", ": ");
 
 export function clock(at, zone, seconds = false) {
   const form = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone, ...(seconds ? { second: "2-digit" } : {}) };
