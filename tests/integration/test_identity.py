@@ -67,8 +67,8 @@ HOUR = 3600
 
 @pytest.mark.parametrize(("claim", "from_now"), [("exp", -HOUR), ("nbf", HOUR), ("iat", HOUR)])
 async def test_a_token_out_of_its_time_is_refused(oidc: Oidc, issuer: Provider, claim: str, from_now: int) -> None:
-    token = issuer.token("nurse.a", Role.NURSE, **{claim: int(time.time()) + from_now})
-    assert await refused(oidc, token) == "token-expired"
+    claims: dict[str, Any] = {claim: int(time.time()) + from_now}
+    assert await refused(oidc, issuer.token("nurse.a", Role.NURSE, **claims)) == "token-expired"
 
 
 @pytest.mark.parametrize(
