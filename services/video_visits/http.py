@@ -97,7 +97,7 @@ class Day(Page):
 
 
 class VisitShown(Response):
-    """A visit, as it stands."""
+    """A visit, as it stands. Where video is not configured every visit is held in person, also one that was to be by video."""
 
     visit: Id
     patient: Id
@@ -107,6 +107,7 @@ class VisitShown(Response):
     zone: str
     minutes: int
     by_video: bool
+    video_configured: bool
     state: str
     region: str | None
     located_at: Instant | None
@@ -312,6 +313,7 @@ def _shown(visit: Visit) -> VisitShown:
         zone=visit.zone,
         minutes=visit.minutes,
         by_video=visit.by_video,
+        video_configured=livekit.configured(),
         state=visit.state.value,
         region=visit.region,
         located_at=visit.located_at,

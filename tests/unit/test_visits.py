@@ -42,7 +42,7 @@ def told(calls: list[tuple[str, bool, int]]) -> dict[str, Interval]:
     found: dict[str, Interval] = {}
     for connection, there, second in calls:
         role = Role.PATIENT if connection in "ab" else Role.CLINICIAN
-        found[connection] = (joined if there else left)(found.get(connection), connection, role, at(second))
+        found[connection] = (joined if there else left)(found.get(connection, Interval(connection, role)), at(second))
     return found
 
 
@@ -72,7 +72,7 @@ def test_who_is_missing_and_when_the_last_one_left() -> None:
     patient, clinician = Interval("a", Role.PATIENT, at(0), at(5)), Interval("c", Role.CLINICIAN, at(1))
     assert [missing(one) for one in ([], [patient], [clinician], [patient, clinician])] == ["both", "clinician", "patient", ""]
     assert last_left([patient, clinician]) is None
-    assert last_left([patient, left(clinician, "c", Role.CLINICIAN, at(9))]) == at(9)
+    assert last_left([patient, left(clinician, at(9))]) == at(9)
     assert last_left([]) is None
     assert not Interval("a", Role.PATIENT, None, at(5)).whole
 
@@ -129,7 +129,9 @@ def test_a_webhook_counts_with_the_published_digest_of_its_body_and_with_no_othe
         {"createdAt": 1e400},
         {"participant": {"sid": "P\0"}},
         {"participant": []},
+        {"participant": {"sid": "P", "joinedAt": "-1"}},
         {"room": "x"},
+        {"room": {"sid": "R\0"}},
     ],
 )
 def test_a_webhook_that_cannot_be_kept_is_not_read(changed: dict[str, object]) -> None:
@@ -142,7 +144,7 @@ def test_a_webhook_that_cannot_be_kept_is_not_read(changed: dict[str, object]) -
         "participant": {"sid": "PA_1", "identity": "patient"},
     }
     assert livekit.read_call(json.dumps(sent).encode()) == livekit.Call(
-        "EV_1", "joined", visit, "PA_1", Role.PATIENT, 1628545903
+        "EV_1", "joined", visit, "RM_1", "PA_1", Role.PATIENT, 1628545903
     )
     assert livekit.read_call(json.dumps(sent | changed).encode()) is None
 
