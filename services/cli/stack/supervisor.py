@@ -228,6 +228,9 @@ class Supervisor:
         """A video server, where there is a program of it; without one visits are held in person."""
         binary = livekit.find(self._cache)
         if binary is None:
+            self._say(
+                "no video: there is no LiveKit server here (`telemed stack livekit` builds one); visits are held in person"
+            )
             return
         settings, home = self._settings, self._home
         port = settings.port(settings.livekit_port)
