@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import pytest
 
 from services.cli.catalogue import load_services
-from services.cli.main import cli
 from services.cli.stack.ports import HOST, is_open
 from services.cli.stack.settings import StackSettings
 from tests.e2e.test_stack import fetch
@@ -123,13 +122,6 @@ def test_the_api_page_of_each_service_names_its_routes(stack: Running) -> None:
         status, page = fetch(stack.moved(f"http://{HOST}:{service.port}/docs"))
         assert status == 200
         assert [one.name for one in service.routes if f"<h2>{one.method} {one.path_template}</h2>" not in page] == []
-
-
-def test_the_help_names_each_command_in_one_whole_line(stack: Running) -> None:
-    found = stack.telemed("--help")
-    listed = dict(re.findall(r"^  (\S+) {2,}(\S.*)$", found.stdout.split("Commands:\n")[1], re.MULTILINE))
-    assert listed.keys() == cli.commands.keys()
-    assert [name for name, line in listed.items() if not re.search(r"\w[.;]?$", line) or line.endswith("...")] == []
 
 
 def _said(pattern: str, text: str) -> tuple[str, ...]:

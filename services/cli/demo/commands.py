@@ -39,7 +39,10 @@ _ROSTER = dt.timedelta(days=200)
 @click.command()
 @click.pass_obj
 def seed(home: Home) -> None:
-    """Make a clinic of the stack's people: staff with licences, site, opening hours, a roster without a hole."""
+    """Make a clinic of the stack's people.
+
+    Staff with licences, site, opening hours, a roster without a hole. What is there is left as it is.
+    """
     refuse_in_production()
 
     async def work() -> None:
@@ -56,10 +59,10 @@ def seed(home: Home) -> None:
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
 @click.pass_obj
 def demo(home: Home, patients: int | None, seed: int, pace: float | None, quiet: bool) -> None:
-    """Play the story of one ketamine patient through the running stack, or a clinic morning of different outcomes, and
-    compare what comes of it with what must.
+    """Play a patient's whole path, or a clinic morning.
 
-    The clinic clock is moved from due instant to due instant; no interval is shortened. Exit code 1 if anything differs.
+    Everything is a public call to the running stack, and what comes of it is compared with what must. The clinic
+    clock is moved from due instant to due instant; no interval is shortened. Exit code 1 if anything differs.
     """
     refuse_in_production()
     say = (lambda _: None) if quiet else click.echo
