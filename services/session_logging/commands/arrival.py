@@ -10,13 +10,15 @@ import uuid_utils.compat
 
 from schemas.values import Moment, Quantity
 from services.runtime.database import Reader
+from services.runtime.edge import problems
 from services.runtime.edge.principal import Principal
+from services.runtime.edge.problems import FieldProblem, ProblemType
 from services.runtime.messaging.changes import Changes, Context, Rejected, RowChange
 from services.session_logging import events
-from services.session_logging.commands.room import Room, entry, fresh_or_rejected
+from services.session_logging.commands.room import Room, entry, fresh_or_rejected, written
 from services.session_logging.domain.drug import Drawing, Drawn, Waste
 from services.session_logging.domain.gates import Known, Stock, dose_case, prescriber_named, start_case
-from services.session_logging.domain.sessions import BEFORE, Kind, Session, SessionState, may_move
+from services.session_logging.domain.sessions import BEFORE, Kind, Session, SessionState, allowed, may_move, move
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
@@ -24,7 +26,9 @@ from services.therapies.evidence import Evaluation, Outcome, plain
 from services.therapies.ketamine.dosing import dose_of_the_day
 from services.therapies.ketamine.gates import FrozenBaseline, start_gate
 
-__all__ = ["Arrival", "Gate", "asked", "illegal", "kept", "present", "shut_by"]
+__all__ = ["ILLEGAL", "Arrival", "Gate", "asked", "illegal", "kept", "present", "shut_by"]
+
+ILLEGAL = ProblemType("illegal-move", 409, "The session cannot do this from where it stands: its state and its moves are named")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,12 @@ class Arrival:
             return illegal(session)
         if self.room.moment(session, context).date != Moment(session.starts_at, session.zone).date:
             return Rejected("not-today", final=False)
-        here = replace(session, state=SessionState.CHECKED_IN, nurse=nurse, device=device, checked_in_at=context.now)
+        if device is not None and await store.bound_elsewhere(read, device, session_id):
+            return Rejected("device-bound", final=False)
+        here = move(session, SessionState.CHECKED_IN, context.now, nurse=nurse, device=device, checked_in_at=context.now)
         said = entry(Kind.FACTS, str(nurse), context, data=facts)
-        rows: list[RowChange] = [store.session_row(here), store.entry_row(session.id, said)]
-        changes = Changes(rows=rows, events=[events.session_changed(here)], patient=str(session.patient))
+        rows = [*written(session, here, str(nurse), context), store.entry_row(session.id, said)]
+        changes = Changes(rows=rows, events=[events.session_changed(here, nurse)], patient=str(session.patient))
         return changes, replace(here, version=session.version + 1)
 
     async def say(
@@ -83,7 +89,7 @@ class Arrival:
         taken = replace(session, nurse=nurse)
         said = entry(Kind.HANDOVER, str(nurse), context, data={"from": str(session.nurse)})
         rows: list[RowChange] = [store.session_row(taken), store.entry_row(session.id, said)]
-        changes = Changes(rows=rows, events=[events.session_changed(taken)], patient=str(session.patient))
+        changes = Changes(rows=rows, events=[events.session_changed(taken, nurse)], patient=str(session.patient))
         return changes, replace(taken, version=session.version + 1)
 
     async def settle_dose(
@@ -207,13 +213,13 @@ class Arrival:
 def asked(session: Session, found: Evaluation[Any], by: str, context: Context) -> tuple[Changes, Gate]:
     """A start gate that was asked: kept, told, and the session is ready or held by it."""
     state = SessionState.READY if found.outcome is Outcome.OPEN else SessionState.HELD
-    moved = replace(session, state=state)
+    moved = move(session, state, context.now)
     identifier = uuid_utils.compat.uuid7()
     shut = shut_by(found)
     told = [events.gate_evaluated(session, identifier, "start", found.outcome, shut, found.revision, context.now)]
     if moved.state is not session.state:
-        told.append(events.session_changed(moved))
-    rows: list[RowChange] = [store.session_row(moved), kept(identifier, session, "start", found, by, context)]
+        told.append(events.session_changed(moved, UUID(by)))
+    rows = [*written(session, moved, by, context), kept(identifier, session, "start", found, by, context)]
     changes = Changes(rows=rows, events=told, patient=str(session.patient))
     return changes, Gate(identifier, replace(moved, version=session.version + 1), found)
 
@@ -252,5 +258,6 @@ async def present(session_id: UUID, read: Reader, states: frozenset[SessionState
 
 
 def illegal(session: Session) -> Rejected:
-    """A move that the session's state does not allow."""
-    return Rejected("illegal-move", final=False)
+    """A move that the session's state does not allow: where it stands, and where it may go from there."""
+    moves = [FieldProblem(f"/moves/{name}", "allowed") for name in allowed(session)]
+    return Rejected(ILLEGAL.code, body=problems.document(ILLEGAL, reason=session.state.value, errors=moves), final=False)

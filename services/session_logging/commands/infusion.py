@@ -11,10 +11,10 @@ from services.runtime.database import Reader
 from services.runtime.messaging.changes import Changes, Context, NewEvent, Rejected, RowChange
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, asked, kept, present, shut_by
-from services.session_logging.commands.room import Log, entry, fresh_or_rejected
+from services.session_logging.commands.room import Log, entry, in_order_or_rejected, written
 from services.session_logging.domain.drug import given_volume
 from services.session_logging.domain.gates import resume_case
-from services.session_logging.domain.sessions import AFTER, BEFORE, RUNNING, Entry, Kind, Session, SessionState
+from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
@@ -23,7 +23,6 @@ from services.therapies.ketamine.gates import resume_gate
 
 __all__ = ["Infusion", "given"]
 
-_READY = BEFORE - {SessionState.SCHEDULED}
 _Done = tuple[Changes, Session] | Rejected | evidence.Rejected
 
 
@@ -38,7 +37,7 @@ class Infusion:
     ) -> tuple[Changes, Session] | tuple[Changes, Gate] | Rejected | evidence.Rejected:
         """A nurse starts the pump, if the gate is open now. A refusal is kept like any other answer of the gate."""
         room = self.arrival.room
-        session = await present(session_id, read, _READY)
+        session = await present(session_id, read, HERE)
         if isinstance(session, Rejected):
             return session
         log = await Log.load(read, session)
@@ -50,9 +49,10 @@ class Infusion:
         if drawn is None:
             return Rejected("drug-not-drawn", final=False)
         assert session.dose is not None  # noqa: S101 - the gate asks whether it is settled
-        running = replace(
+        running = move(
             session,
-            state=SessionState.INFUSING,
+            SessionState.INFUSING,
+            context.now,
             started_at=context.now,
             rate=session.dose["pump_rate"],
             baseline=plain(found.result.vitals),
@@ -67,7 +67,7 @@ class Infusion:
         told = [
             events.gate_evaluated(running, identifier, "start", found.outcome, [], found.revision, context.now),
             events.infusion_started(running, drawn.into_bag, by),
-            events.session_changed(running),
+            events.session_changed(running, by),
         ]
         rows: list[RowChange] = [*changes.rows, kept(identifier, session, "start", found, str(by), context)]
         return replace(changes, rows=rows, events=[*told, *changes.events]), _next(running)
@@ -91,11 +91,11 @@ class Infusion:
         session = await present(session_id, read, frozenset({SessionState.INFUSING}))
         if isinstance(session, Rejected):
             return session
-        if refused := fresh_or_rejected(at, session, context):
+        if refused := in_order_or_rejected(at, session, context):
             return refused
-        paused = replace(session, state=SessionState.PAUSED, paused_at=at or context.now)
+        paused = move(session, SessionState.PAUSED, at or context.now, paused_at=at or context.now)
         said = entry(Kind.PAUSE, str(by), context, at, {"reason": reason})
-        told = (events.infusion_paused(paused, reason, by, said.at), events.session_changed(paused))
+        told = (events.infusion_paused(paused, reason, by, said.at), events.session_changed(paused, by))
         return await self._log(session, paused, said, read, context, *told)
 
     async def resume(
@@ -118,12 +118,12 @@ class Infusion:
         if found.outcome is not Outcome.OPEN:
             changes = Changes(rows=[store.session_row(session), row], events=told, patient=str(session.patient))
             return changes, Gate(identifier, _next(session), found)
-        running = replace(session, state=SessionState.INFUSING, paused_at=None, rate=str(rate))
+        running = move(session, SessionState.INFUSING, context.now, paused_at=None, rate=str(rate))
         said = entry(Kind.RESUME, str(by), context, data={"rate": str(rate)})
         changed = room.logged(log, running, [said], context)
         if isinstance(changed, evidence.Rejected):
             return changed
-        told += [events.infusion_resumed(running, by, context.now), events.session_changed(running)]
+        told += [events.infusion_resumed(running, by, context.now), events.session_changed(running, by)]
         return replace(changed, rows=[*changed.rows, row], events=[*told, *changed.events]), _next(running)
 
     async def end(
@@ -133,7 +133,7 @@ class Infusion:
         session = await present(session_id, read, RUNNING)
         if isinstance(session, Rejected):
             return session
-        if refused := fresh_or_rejected(at, session, context):
+        if refused := in_order_or_rejected(at, session, context):
             return refused
         if pump_volume > Quantity.parse((session.dose or {})["bag"]):
             return Rejected("more-than-the-bag", final=False)
@@ -150,11 +150,11 @@ class Infusion:
             return Rejected("not-found", status=404)
         if session.state in RUNNING:
             return await self._end(session, reason, None, None, by, read, context)
-        held = session.state in _READY
-        stopped = replace(session, state=SessionState.HELD) if held else session
+        held = session.state in HERE
+        stopped = move(session, SessionState.HELD, context.now) if held else session
         said = entry(Kind.DECISION_NEEDED if held else Kind.FACTS, str(by), context, data=_stopped(held, reason))
-        told = [events.session_changed(stopped)] if held and session.state is not SessionState.HELD else []
-        rows: list[RowChange] = [store.session_row(stopped), store.entry_row(session.id, said)]
+        told = [events.session_changed(stopped, by)] if stopped.state is not session.state else []
+        rows = [*written(session, stopped, str(by), context), store.entry_row(session.id, said)]
         return Changes(rows=rows, events=told, patient=str(session.patient)), _next(stopped)
 
     async def read_pump(self, session_id: UUID, pump_volume: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
@@ -176,15 +176,15 @@ class Infusion:
 
     async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
         """The patient withdraws consent at the chair: before the start the gate is shut for today, later it is a STOP."""
-        session = await present(session_id, read, RUNNING | BEFORE)
+        session = await present(session_id, read, RUNNING | HERE)
         if isinstance(session, Rejected):
             return session
         said = entry(Kind.CONSENT_WITHDRAWN, str(by), context)
         if session.state in RUNNING:
             return await self._log(session, session, said, read, context)
-        held = replace(session, state=SessionState.HELD)
-        rows: list[RowChange] = [store.session_row(held), store.entry_row(session.id, said)]
-        return Changes(rows=rows, events=[events.session_changed(held)], patient=str(session.patient)), _next(held)
+        held = move(session, SessionState.HELD, context.now)
+        rows = [*written(session, held, str(by), context), store.entry_row(session.id, said)]
+        return Changes(rows=rows, events=[events.session_changed(held, by)], patient=str(session.patient)), _next(held)
 
     async def _end(
         self,
@@ -196,9 +196,10 @@ class Infusion:
         read: Reader,
         context: Context,
     ) -> _Done:
-        ended = replace(
+        ended = move(
             session,
-            state=SessionState.RECOVERY,
+            SessionState.RECOVERY,
+            at or context.now,
             rate=None,
             paused_at=None,
             ended_at=at or context.now,
@@ -207,7 +208,7 @@ class Infusion:
         said = entry(Kind.END, str(by), context, at, {"reason": reason, "pump_volume": pump_volume})
         mass = await given(ended, read, self.arrival, context)
         told = [events.infusion_ended(ended, mass, reason, by)] if mass else []
-        return await self._log(session, ended, said, read, context, *told, events.session_changed(ended))
+        return await self._log(session, ended, said, read, context, *told, events.session_changed(ended, by))
 
     async def _log(
         self, known: Session, session: Session, said: Entry, read: Reader, context: Context, *told: NewEvent

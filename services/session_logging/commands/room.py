@@ -47,13 +47,17 @@ __all__ = [
     "RED",
     "RED_PRESCRIBER",
     "STOP",
+    "SYSTEM",
+    "TRANSFERRED",
     "WATCH",
     "Log",
     "Room",
     "entry",
     "fresh_or_rejected",
+    "in_order_or_rejected",
     "ladders",
     "page_keys",
+    "written",
 ]
 
 RED = "session.alert-red"
@@ -68,10 +72,14 @@ AMBER_UNCHECKED = "session.amber-unchecked"
 """Page: an AMBER alert, and nobody has measured again."""
 LEFT = "session.left-without-discharge"
 """Page: a patient has left without being discharged."""
+TRANSFERRED = "session.transferred"
+"""Page: a patient was taken to an emergency department."""
 WATCH = "session.watch"
 """Timer: silence would raise an alert now."""
 ALERT_DUE = "session.alert-due"
 """Timer: what an alert asks for should have been done by now."""
+SYSTEM = "session_logging"
+"""Who acts where no human does."""
 
 
 def ladders(rules: Thresholds) -> dict[str, Ladder]:
@@ -93,6 +101,7 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         # Their waits are timers, so that what was done meanwhile keeps the page from being raised.
         PAUSE_UNRECORDED: at_once("nurse"),
         AMBER_UNCHECKED: at_once("nurse"),
+        TRANSFERRED: at_once("prescriber"),
         LEFT: ladder("left without discharge", {"prescriber": "prescriber", "welfare call": "nurse"}),
     }
 
@@ -140,6 +149,33 @@ def fresh_or_rejected(at: dt.datetime | None, session: Session, context: Context
     if at is not None and session.checked_in_at is not None and at < session.checked_in_at:
         return Rejected("before-check-in", final=False)
     return None
+
+
+def in_order_or_rejected(at: dt.datetime | None, session: Session, context: Context) -> Rejected | None:
+    """Why a session cannot have moved then: as above, or it did not stand where it stands yet."""
+    if refused := fresh_or_rejected(at, session, context):
+        return refused
+    if at is not None and session.moved_at is not None and at < session.moved_at:
+        return Rejected("out-of-order", final=False)
+    return None
+
+
+def written(before: Session, after: Session, by: str, context: Context) -> list[RowChange]:
+    """The session's row; and if it stands elsewhere now, who moved it, since when that is true and when it was recorded."""
+    if after.state is before.state:
+        return [store.session_row(after)]
+    moved = store.append(
+        "move",
+        id=uuid_utils.compat.uuid7(),
+        session=after.id,
+        from_state=before.state.value,
+        to_state=after.state.value,
+        ending=after.ending,
+        at=after.moved_at,
+        recorded_at=context.now,
+        by_person=by,
+    )
+    return [store.session_row(after), moved]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +250,7 @@ class Room:
         """
         rules = self.rules("ketamine", session.zone, context)
         # The session's row always: of two who record at once, one has to look at what the other has recorded.
-        rows: list[RowChange] = [store.session_row(session)]
+        rows = written(log.session, session, new[0].by if new else SYSTEM, context)
         rows += [store.entry_row(session.id, one) for one in new] + [alarms.sample_row(session.id, one) for one in samples]
         resolved = [(one, "prescriber" if one.grave else "nurse") for one in log.alerts if one.status == "resolved"]
         found = watch(session, [*log.entries, *new], [*log.samples, *samples], resolved, context.now, rules)

@@ -41,6 +41,7 @@ from services.therapies.evidence import Evaluation
 __all__ = ["GateAnswer", "routes", "show_gate"]
 
 _TODAY = ProblemType("not-today", 409, "This session is planned for another day")
+_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
 _ON_SITE = ProblemType("not-on-site", 403, "Only the qualified prescriber who was named as on site today")
 _SETTLED = ProblemType("dose-not-settled", 409, "The dose of the day is not settled")
 _DRAWN = ProblemType("drug-drawn", 409, "The drug was drawn already")
@@ -205,7 +206,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
                 asked.path.session, person(asked), _facts(asked.body), asked.body.device, *more
             ),
             body=CheckInBody,
-            errors=(_TODAY,),
+            errors=(_TODAY, _BOUND),
             example={"identity_confirmed": True, "escort_phoned": True, "changes": [], "device": "monitor-1"},
         ),
         act_route(

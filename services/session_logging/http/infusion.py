@@ -9,6 +9,7 @@ from services.session_logging.commands.infusion import Infusion
 from services.session_logging.http.shared import (
     LATER,
     NURSES,
+    ORDER,
     OUTSIDE,
     SHUT,
     TEAM,
@@ -95,7 +96,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             NURSES,
             lambda asked, *more: infusion.pause(asked.path.session, asked.body.reason, asked.body.at, person(asked), *more),
             body=PauseBody,
-            errors=(*LATER, OUTSIDE),
+            errors=(*LATER, ORDER, OUTSIDE),
             example={"reason": "alert"},
         ),
         act_route(
@@ -127,7 +128,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
                 *more,
             ),
             body=EndBody,
-            errors=(*LATER, _BAG, OUTSIDE),
+            errors=(*LATER, ORDER, _BAG, OUTSIDE),
             example=pump,
         ),
         act_route(

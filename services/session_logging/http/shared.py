@@ -19,7 +19,7 @@ from services.runtime.edge.problems import FieldProblem, ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, reply
 from services.runtime.messaging.changes import Changes, Context, Rejected, Reply
 from services.runtime.messaging.unit_of_work import Decide
-from services.session_logging.commands.arrival import Gate, shut_by
+from services.session_logging.commands.arrival import ILLEGAL, Gate, shut_by
 from services.session_logging.domain.sessions import Session
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
@@ -28,6 +28,7 @@ __all__ = [
     "ILLEGAL",
     "LATER",
     "NURSES",
+    "ORDER",
     "OUTSIDE",
     "PRESCRIBERS",
     "SHUT",
@@ -54,11 +55,11 @@ TEAM = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
 NURSES = frozenset({Role.PRESCRIBER, Role.NURSE})
 PRESCRIBERS = frozenset({Role.PRESCRIBER})
 
-ILLEGAL = ProblemType("illegal-move", 409, "The session does not stand where this can be done; its state is shown with it")
 LATER = (
     ProblemType("in-the-future", 422, "This has not happened yet"),
     ProblemType("before-check-in", 422, "The patient was not here then"),
 )
+ORDER = ProblemType("out-of-order", 422, "The session did not stand where it stands then")
 OUTSIDE = ProblemType("not-possible", 422, "This cannot be, or the therapy's limits do not allow it")
 SHUT = ProblemType("gate-shut", 409, "The gate is not open: every rule and missing fact is named")
 
