@@ -36,6 +36,7 @@ __all__ = [
     "ALERT_ACKNOWLEDGED",
     "ALERT_RAISED",
     "ALERT_RESOLVED",
+    "CONSENT_WITHDRAWN",
     "EVENTS",
     "GATE_EVALUATED",
     "INFUSION_ENDED",
@@ -57,6 +58,7 @@ __all__ = [
     "AlertRaised",
     "AlertResolved",
     "AlertTier",
+    "ConsentWithdrawn",
     "GateEvaluated",
     "InfusionEnded",
     "InfusionPaused",
@@ -238,6 +240,24 @@ class InfusionEnded(EventData):
     reason: Code
     by: OpaqueId
     ended_at: AwareDatetime
+
+
+class ConsentWithdrawn(EventData):
+    """The patient has withdrawn consent at the chair; who owns it writes that down.
+
+    Attributes:
+        session: at which.
+        case: for which the consent was.
+        patient: whose.
+        by: who has recorded it.
+        withdrawn_at: when.
+    """
+
+    session: OpaqueId
+    case: OpaqueId
+    patient: PatientId
+    by: OpaqueId
+    withdrawn_at: AwareDatetime
 
 
 class VitalsSummarised(EventData):
@@ -544,6 +564,14 @@ INFUSION_ENDED = event_type(
     since=SINCE,
     sample=InfusionEnded(session=THING, patient=PATIENT, given=_MG, reason="complete", by=STAFF, ended_at=AT),
 )
+CONSENT_WITHDRAWN = event_type(
+    _OWNER,
+    "consent-withdrawn",
+    ConsentWithdrawn,
+    since=SINCE,
+    urgent=True,
+    sample=ConsentWithdrawn(session=THING, case=CASE, patient=PATIENT, by=STAFF, withdrawn_at=AT),
+)
 VITALS_SUMMARISED = event_type(
     _OWNER,
     "vitals-summarised",
@@ -661,6 +689,7 @@ EVENTS = (
     INFUSION_PAUSED,
     INFUSION_RESUMED,
     INFUSION_ENDED,
+    CONSENT_WITHDRAWN,
     VITALS_SUMMARISED,
     ALERT_RAISED,
     ALERT_ACKNOWLEDGED,

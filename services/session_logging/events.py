@@ -23,6 +23,7 @@ __all__ = [
     "alert_raised",
     "alert_resolved",
     "cadss6_scored",
+    "consent_withdrawn",
     "gate_evaluated",
     "infusion_ended",
     "infusion_paused",
@@ -256,6 +257,14 @@ def adverse_event_resolved(event: AdverseEvent) -> NewEvent:
         adverse_event=event.id, session=event.session, patient=event.patient, resolved_at=event.resolved_at
     )
     return _event(session_logging.ADVERSE_EVENT_RESOLVED, event, data)
+
+
+def consent_withdrawn(session: Session, by: UUID, at: dt.datetime) -> NewEvent:
+    """The patient has withdrawn consent at the chair; consultation, which owns it, writes it down."""
+    data = session_logging.ConsentWithdrawn(
+        session=session.id, case=session.case, patient=session.patient, by=by, withdrawn_at=at
+    )
+    return _event(session_logging.CONSENT_WITHDRAWN, session, data)
 
 
 def session_discharged(session: Session, by: UUID, at: dt.datetime, contact_due_at: dt.datetime) -> NewEvent:

@@ -8,10 +8,11 @@ import uuid_utils.compat
 
 from schemas.values import Quantity
 from services.runtime.database import Reader
-from services.runtime.messaging.changes import Changes, Context, NewEvent, Rejected, RowChange
+from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange, SetTimer
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, asked, kept, present, shut_by
-from services.session_logging.commands.room import Log, entry, in_order_or_rejected, written
+from services.session_logging.commands.room import STOP, STOPPED, Log, entry, in_order_or_rejected, page_key, written
+from services.session_logging.domain.alarms import withdrawn
 from services.session_logging.domain.drug import given_volume
 from services.session_logging.domain.gates import resume_case
 from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
@@ -143,19 +144,26 @@ class Infusion:
     async def stop(self, session_id: UUID, reason: str, by: UUID, read: Reader, context: Context) -> _Done:
         """The patient asks to stop, or somebody sees that it must: from any state, before any other check.
 
-        What runs ends; what has not begun does not begin; and it is written down wherever the session stands.
+        What runs ends; what has not begun does not begin; and it is written down wherever the session stands. Nothing is
+        written that anybody who records holds, so it waits for no batch: what follows from it is told by a timer, at once.
         """
         session = await store.session(read, session_id)
         if session is None:
             return Rejected("not-found", status=404)
+        return _halted(session, reason, by, context)
+
+    async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
+        """The patient withdraws consent at the chair: a STOP wherever the session stands, and consultation is told."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        changes, halted = _halted(session, "consent-withdrawn", by, context, withdrawn=True)
+        said = store.entry_row(session_id, entry(Kind.CONSENT_WITHDRAWN, str(by), context))
+        pages = []
         if session.state in RUNNING:
-            return await self._end(session, reason, None, None, by, read, context)
-        held = session.state in HERE
-        stopped = move(session, SessionState.HELD, context.now) if held else session
-        said = entry(Kind.DECISION_NEEDED if held else Kind.FACTS, str(by), context, data=_stopped(held, reason))
-        told = [events.session_changed(stopped, by)] if stopped.state is not session.state else []
-        rows = [*written(session, stopped, str(by), context), store.entry_row(session.id, said)]
-        return Changes(rows=rows, events=told, patient=str(session.patient)), _next(stopped)
+            alert = str(withdrawn(session_id, context.now))
+            pages.append(RaisePage(STOP, page_key(alert, "stop"), alert))
+        return replace(changes, rows=[*changes.rows, said], pages=pages), halted
 
     async def read_pump(self, session_id: UUID, pump_volume: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
         """After a STOP: how much of the bag the pump had delivered."""
@@ -173,18 +181,6 @@ class Infusion:
         told = [events.infusion_ended(known, mass, ended.data["reason"], by)] if mass else []
         rows: list[RowChange] = [store.session_row(known), store.entry_row(session.id, said)]
         return Changes(rows=rows, events=told, patient=str(session.patient)), _next(known)
-
-    async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
-        """The patient withdraws consent at the chair: before the start the gate is shut for today, later it is a STOP."""
-        session = await present(session_id, read, RUNNING | HERE)
-        if isinstance(session, Rejected):
-            return session
-        said = entry(Kind.CONSENT_WITHDRAWN, str(by), context)
-        if session.state in RUNNING:
-            return await self._log(session, session, said, read, context)
-        held = move(session, SessionState.HELD, context.now)
-        rows = [*written(session, held, str(by), context), store.entry_row(session.id, said)]
-        return Changes(rows=rows, events=[events.session_changed(held, by)], patient=str(session.patient)), _next(held)
 
     async def _end(
         self,
@@ -223,8 +219,23 @@ def _next(session: Session) -> Session:
     return replace(session, version=session.version + 1)
 
 
-def _stopped(held: bool, reason: str) -> dict[str, str]:
-    return {"code": reason} if held else {"stop_asked": reason}
+def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdrawn: bool = False) -> tuple[Changes, Session]:
+    """A STOP, in as few rows as it can be: the session, its move, an entry, and the timer that tells what follows."""
+    halted = session
+    if session.state in RUNNING:
+        halted = move(session, SessionState.RECOVERY, context.now, rate=None, paused_at=None, ended_at=context.now)
+        said = entry(Kind.END, str(by), context, data={"reason": reason, "pump_volume": None})
+    elif session.state in HERE:
+        halted = move(session, SessionState.HELD, context.now)
+        said = entry(Kind.DECISION_NEEDED, str(by), context, data={"code": reason})
+    else:
+        said = entry(Kind.FACTS, str(by), context, data={"stop_asked": reason})
+    rows: list[RowChange] = [store.entry_row(session.id, said)]
+    if halted is not session:
+        rows += written(session, halted, str(by), context)
+    follows = {"by": str(by), "withdrawn_at": context.now.isoformat() if withdrawn else None}
+    timer = SetTimer(STOPPED, f"{STOPPED}:{said.id}", str(session.id), context.now, follows)
+    return Changes(rows=rows, timers=[timer], patient=str(session.patient)), _next(halted) if halted is not session else session
 
 
 async def given(session: Session, read: Reader, arrival: Arrival, context: Context) -> str | None:

@@ -61,9 +61,9 @@ class EndBody(PumpBody):
 
 
 class StopBody(Request):
-    """Who asks for it: the patient, or an emergency."""
+    """Who asks for it, if there is time to say: the patient, or an emergency."""
 
-    reason: Literal["patient-asked", "emergency"]
+    reason: Literal["patient-asked", "emergency"] = "emergency"
 
 
 def routes(infusion: Infusion) -> tuple[Route, ...]:
@@ -138,8 +138,8 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             TEAM,
             lambda asked, *more: infusion.stop(asked.path.session, asked.body.reason, person(asked), *more),
             body=StopBody,
-            errors=(OUTSIDE,),
             example={"reason": "patient-asked"},
+            at_once=True,
         ),
         act_route(
             "read_pump",
@@ -162,6 +162,6 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             "The patient withdraws consent at the chair",
             TEAM,
             lambda asked, *more: infusion.withdraw(asked.path.session, person(asked), *more),
-            errors=(OUTSIDE,),
+            at_once=True,
         ),
     )

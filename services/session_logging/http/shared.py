@@ -16,7 +16,7 @@ from services.runtime.edge.fields import Code, Id, Instant, Note, Quantity, Requ
 from services.runtime.edge.policy import Bearer, Relationship
 from services.runtime.edge.principal import Role
 from services.runtime.edge.problems import FieldProblem, ProblemType
-from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, reply
+from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, NaturalKey, Route, reply
 from services.runtime.messaging.changes import Changes, Context, Rejected, Reply
 from services.runtime.messaging.unit_of_work import Decide
 from services.session_logging.commands.arrival import ILLEGAL, Gate, shut_by
@@ -179,8 +179,11 @@ def act_route(
     body: type[Request] | None = None,
     errors: tuple[ProblemType, ...] = (),
     example: dict[str, Any] | None = None,
+    at_once: bool = False,
 ) -> Route:
-    """A POST about a session that answers with the session."""
+    """A POST about a session that answers with the session. One that is to be done ``at_once`` asks for no key, and waits for
+    nobody else's transaction.
+    """
 
     def command(asked: Asked[Any, SessionPath]) -> Decide:
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
@@ -199,8 +202,9 @@ def act_route(
         path=SessionPath,
         response=SessionShown,
         command=command,
-        idempotency=KEY_REQUIRED,
-        errors=(ILLEGAL, *errors),
+        idempotency=NaturalKey(of="the session: what has stopped is stopped") if at_once else KEY_REQUIRED,
+        alone=at_once,
+        errors=errors if at_once else (ILLEGAL, *errors),
         examples=(Example(example),) if example is not None else (),
     )
 

@@ -16,6 +16,8 @@ __all__ = [
     "case_row",
     "entries",
     "entry_row",
+    "head",
+    "head_row",
     "infusions",
     "last_weight",
     "moves",
@@ -192,6 +194,17 @@ async def moves(read: Reader, session_id: UUID) -> Sequence[Record]:
            order by recorded_at, id""",
         session_id,
     )
+
+
+async def head(read: Reader, session_id: UUID) -> int:
+    """Where the log of a session stands; 0 before anything was recorded."""
+    found: int | None = await read.fetchval("select version from log_head where session = $1", session_id)
+    return found or 0
+
+
+def head_row(session_id: UUID, known: int) -> Row:
+    """What whoever records writes, so that of two who record at once one looks again."""
+    return Row("log_head", {"session": session_id}, {}, known)
 
 
 async def entries(read: Reader, session_id: UUID) -> list[Entry]:
