@@ -168,6 +168,7 @@ async def test_what_cannot_be_is_refused_and_what_is_dangerous_never(chair: Chai
     assert [(one["tier"], one["verify"]) for one in row] == [("RED", True)] or row[0]["verify"], row
     # Consent that is withdrawn at the chair while the pump runs is a STOP.
     (await ask("nurse.a", "consent-withdrawal")).ok()
+    await chair.stage.settle()
     assert ("STOP", "consent_withdrawn", "open") in await alerts(chair)
 
 

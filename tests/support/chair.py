@@ -61,7 +61,7 @@ class Chair:
         """When it is planned to begin."""
         return dt.datetime.fromisoformat(self.sessions[self.number - 1]["starts"])
 
-    async def ask(self, login: str, what: str, body: object = None, **more: Any) -> Answer:
+    async def ask(self, login: str | None, what: str, body: object = None, **more: Any) -> Answer:
         """A POST about the session, or at a path that begins with a slash."""
         target = what if what.startswith("/") else f"{self.path}/{what}"
         return await self.care.call(login, "session_logging", "POST", target, body, **more)

@@ -18,9 +18,9 @@ from services.runtime.messaging.changes import Changes, Context, NewEvent, Raise
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, illegal, kept, present, shut_by
 from services.session_logging.commands.infusion import given
+from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.commands.room import LEFT, TRANSFERRED, Log, entry, in_order_or_rejected, written
 from services.session_logging.domain.adverse_events import REVIEWED_FROM, AdverseEvent, Reported
-from services.session_logging.domain.drug import balance
 from services.session_logging.domain.gates import discharge_case
 from services.session_logging.domain.sessions import (
     AFTER,
@@ -109,9 +109,10 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Aftercare:
-    """The use cases, in the room of ``Arrival``."""
+    """The use cases, in the room of ``Arrival``, with the ledger that has to balance."""
 
     arrival: Arrival
+    ledger: DrugLedger
 
     async def enter_adverse_event(
         self, session_id: UUID, said: Reported, by: str, read: Reader, context: Context
@@ -193,7 +194,7 @@ class Aftercare:
             return Rejected("not-qualified", final=False)
         if given_signature.licence != region:
             return Rejected("wrong-licence", final=False)
-        if refused := await self._unbalanced(session, read, context):
+        if refused := await self.ledger.unbalanced(session, read, context):
             return refused
         version = session.version
         signed = sign(
@@ -229,12 +230,13 @@ class Aftercare:
             return Rejected("not-yet", final=False)
         if closing.ending in _EXPLAINED and not closing.note.strip():
             return Rejected("reason-missing", final=False)
-        if closing.ending not in _PAGES and (unexplained := await self._unbalanced(session, read, context)):
+        if closing.ending not in _PAGES and (unexplained := await self.ledger.unbalanced(session, read, context)):
             return unexplained
         changes, closed = await self._close(session, closing, by, read, context)
         if code := _PAGES.get(closing.ending):
-            page = RaisePage(code, f"{code}:{session_id}", str(session_id))
-            changes = replace(changes, pages=[*changes.pages, page])
+            left = RaisePage(code, f"{code}:{session_id}", str(session_id))
+            missing = await self.ledger.missing(session, read, context)
+            changes = replace(changes, pages=[*changes.pages, left, *missing])
         if closing.ending is SessionEnding.TRANSFERRED and await store.review_of_session(read, session_id) is None:
             review, opened = await self._review(session, "transferred", read, context)
             changes = replace(changes, rows=[*changes.rows, review], events=[*changes.events, opened])
@@ -289,20 +291,6 @@ class Aftercare:
             told.append(events.session_changed(moved, UUID(by)))
         rows = [*written(session, moved, by, context), kept(home.gate.id, session, "discharge", found, by, context)]
         return Changes(rows=rows, events=told, patient=str(session.patient)), home
-
-    async def _unbalanced(self, session: Session, read: Reader, context: Context) -> Rejected | evidence.Rejected | None:
-        """Why the drug of a session is not accounted for."""
-        drawn = await drugs.drawn(read, session.id)
-        if drawn is None:
-            return None
-        entries = await store.entries(read, session.id)
-        started = next((one.by for one in entries if one.kind == Kind.START), "")
-        if started and session.pump_volume is None:
-            return Rejected("pump-not-read", final=False)
-        pump = Quantity.parse(session.pump_volume or "0 mL")
-        rules = self.arrival.room.rules("ketamine", session.zone, context)
-        found = balance(drawn, pump, await drugs.wastes(read, session.id), started, rules)
-        return found if isinstance(found, evidence.Rejected) else None
 
     async def _close(
         self, session: Session, closing: Closing, by: UUID, read: Reader, context: Context

@@ -10,7 +10,8 @@ from schemas.values import Quantity
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange, SetTimer
 from services.session_logging import events
-from services.session_logging.commands.arrival import Arrival, Gate, asked, kept, present, shut_by
+from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, shut_by
+from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.commands.room import STOP, STOPPED, Log, entry, in_order_or_rejected, page_key, written
 from services.session_logging.domain.alarms import withdrawn
 from services.session_logging.domain.drug import given_volume
@@ -32,6 +33,7 @@ class Infusion:
     """The use cases; a start asks the same gate as ``Arrival``."""
 
     arrival: Arrival
+    ledger: DrugLedger
 
     async def start(
         self, session_id: UUID, by: UUID, read: Reader, context: Context
@@ -49,6 +51,8 @@ class Infusion:
         drawn = await drugs.drawn(read, session_id)
         if drawn is None:
             return Rejected("drug-not-drawn", final=False)
+        if await self._has_witnessed(session_id, by, read):
+            return Rejected("self-witnessed", final=False)
         assert session.dose is not None  # noqa: S101 - the gate asks whether it is settled
         running = move(
             session,
@@ -119,6 +123,8 @@ class Infusion:
         if found.outcome is not Outcome.OPEN:
             changes = Changes(rows=[store.session_row(session), row], events=told, patient=str(session.patient))
             return changes, Gate(identifier, _next(session), found)
+        if await self._has_witnessed(session_id, by, read):
+            return Rejected("self-witnessed", final=False)
         running = move(session, SessionState.INFUSING, context.now, paused_at=None, rate=str(rate))
         said = entry(Kind.RESUME, str(by), context, data={"rate": str(rate)})
         changed = room.logged(log, running, [said], context)
@@ -167,9 +173,11 @@ class Infusion:
 
     async def read_pump(self, session_id: UUID, pump_volume: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
         """After a STOP: how much of the bag the pump had delivered."""
-        session = await present(session_id, read, AFTER)
+        session = await present(session_id, read, AFTER | {SessionState.CLOSED})
         if isinstance(session, Rejected):
             return session
+        if session.started_at is None:
+            return illegal(session)
         if session.pump_volume is not None:
             return Rejected("pump-read")
         if pump_volume > Quantity.parse((session.dose or {})["bag"]):
@@ -180,7 +188,12 @@ class Infusion:
         ended = next(one for one in await store.entries(read, session_id) if one.kind == Kind.END)
         told = [events.infusion_ended(known, mass, ended.data["reason"], by)] if mass else []
         rows: list[RowChange] = [store.session_row(known), store.entry_row(session.id, said)]
-        return Changes(rows=rows, events=told, patient=str(session.patient)), _next(known)
+        pages = await self.ledger.explained(known, str(by), read, context)
+        return Changes(rows=rows, events=told, pages=pages, patient=str(session.patient)), _next(known)
+
+    async def _has_witnessed(self, session_id: UUID, by: UUID, read: Reader) -> bool:
+        """Whether somebody who wants to give the drug has witnessed that a part of it was thrown away."""
+        return any(one.witness == str(by) for one in await drugs.wastes(read, session_id))
 
     async def _end(
         self,

@@ -50,6 +50,7 @@ __all__ = [
     "STOPPED",
     "SYSTEM",
     "TRANSFERRED",
+    "UNACCOUNTED",
     "WATCH",
     "Log",
     "Room",
@@ -74,6 +75,8 @@ AMBER_UNCHECKED = "session.amber-unchecked"
 """Page: an AMBER alert, and nobody has measured again."""
 LEFT = "session.left-without-discharge"
 """Page: a patient has left without being discharged."""
+UNACCOUNTED = "session.drug-unaccounted"
+"""Page: a session is over, and not all of its controlled drug is accounted for."""
 TRANSFERRED = "session.transferred"
 """Page: a patient was taken to an emergency department."""
 WATCH = "session.watch"
@@ -106,6 +109,7 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         PAUSE_UNRECORDED: at_once("nurse"),
         AMBER_UNCHECKED: at_once("nurse"),
         TRANSFERRED: at_once("prescriber"),
+        UNACCOUNTED: at_once("prescriber"),
         LEFT: ladder("left without discharge", {"prescriber": "prescriber", "welfare call": "nurse"}),
     }
 

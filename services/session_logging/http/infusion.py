@@ -11,6 +11,7 @@ from services.session_logging.http.shared import (
     NURSES,
     ORDER,
     OUTSIDE,
+    SELF_WITNESSED,
     SHUT,
     TEAM,
     Rate,
@@ -77,7 +78,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             "Start the infusion, if the gate is open now",
             NURSES,
             lambda asked, *more: infusion.start(asked.path.session, person(asked), *more),
-            errors=(SHUT, _NOT_DRAWN, OUTSIDE),
+            errors=(SHUT, _NOT_DRAWN, SELF_WITNESSED, OUTSIDE),
         ),
         act_route(
             "change_rate",
@@ -112,7 +113,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
                 *more,
             ),
             body=ResumeBody,
-            errors=(SHUT, OUTSIDE),
+            errors=(SHUT, SELF_WITNESSED, OUTSIDE),
             example={**rate, "patient_agrees": True},
         ),
         act_route(

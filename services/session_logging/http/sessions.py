@@ -223,7 +223,9 @@ def _record(asked: Asked[Any, SessionPath]) -> Find:
                 lot=drawn.lot,
                 expires=drawn.expires,
                 drawn_by=drawn.drawn_by,
-                wastes=[{"volume": one.volume, "by": one.wasted_by, "witness": one.witness} for one in wastes],
+                wastes=[
+                    {"volume": one.volume, "method": one.method, "by": one.wasted_by, "witness": one.witness} for one in wastes
+                ],
             )
         body = RecordShown(
             session=shown(session),

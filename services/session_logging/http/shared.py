@@ -31,6 +31,7 @@ __all__ = [
     "ORDER",
     "OUTSIDE",
     "PRESCRIBERS",
+    "SELF_WITNESSED",
     "SHUT",
     "TEAM",
     "Rate",
@@ -61,6 +62,7 @@ LATER = (
 )
 ORDER = ProblemType("out-of-order", 422, "The session did not stand where it stands then")
 OUTSIDE = ProblemType("not-possible", 422, "This cannot be, or the therapy's limits do not allow it")
+SELF_WITNESSED = ProblemType("self-witnessed", 403, "Who witnesses has neither drawn, given nor wasted the drug")
 SHUT = ProblemType("gate-shut", 409, "The gate is not open: every rule and missing fact is named")
 
 Text = Annotated[Note, Field(max_length=2000)]
