@@ -8,7 +8,7 @@ the cursors drop it); the revocation callback delays the whole group (so it does
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ from services.runtime.settings import KafkaSettings, MessagingSettings
 from services.runtime.tracing import processing
 from services.runtime.waiting import within
 
-__all__ = ["Consumer", "topics_of"]
+__all__ = ["Consumer", "portions", "topics_of"]
 
 _log = get_logger()
 
@@ -125,9 +125,8 @@ class Consumer:
         if records:
             await self.failpoints.hit("consumer.polled")
         try:
-            size = self.subscription.max_events
-            for start in range(0, len(records), size):
-                await self._handle(records[start : start + size])
+            for portion in portions(records, self.subscription.max_events):
+                await self._handle(portion)
         except TRANSIENT as error:
             # Never fetched past: everything not done is read again.
             _log.warning("consumer-batch-put-back", consumer=self.subscription.consumer, error_class=type(error).__name__)
@@ -253,6 +252,22 @@ class Consumer:
                 list(topics),
             )
         return int(ended) >= len(topics) * self.kafka.partitions
+
+
+def portions(records: Iterable[Incoming], size: int) -> Iterator[list[Incoming]]:
+    """Records in order, at most ``size`` events at a time. Marks count for nothing: a consumer that takes its events one by one
+    would else spend a transaction on every heartbeat of every partition."""
+    portion: list[Incoming] = []
+    events = 0
+    for record in records:
+        event = not is_mark(record)
+        if event and events == size:
+            yield portion
+            portion, events = [], 0
+        portion.append(record)
+        events += event
+    if portion:
+        yield portion
 
 
 def _present(headers: Headers) -> Headers:
