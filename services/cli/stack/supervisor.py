@@ -273,6 +273,10 @@ class Supervisor:
             env |= {"TELEMED_OIDC_ISSUER": issuer_url(self._settings), "TELEMED_OIDC_AUDIENCE": AUDIENCE}
         if board := self._board():
             env.setdefault("TELEMED_HTTP_BOARD_ORIGIN", board)
+        if service.name == _BOARD:
+            for other in self._services:
+                if other is not service:
+                    env.setdefault(f"TELEMED_BOARD_{other.name.upper()}", f"http://{HOST}:{self._settings.port(other.port)}")
         if not self._external.smtp:
             env["TELEMED_SMTP_URL"] = f"smtp://{HOST}:{self._settings.port(self._settings.smtp_port)}"
         return env

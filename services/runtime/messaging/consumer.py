@@ -21,7 +21,7 @@ from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Databa
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
 from services.runtime.messaging import kafka as clients
-from services.runtime.messaging.inbox import Inbox, Incoming, Subscription, replay_topic
+from services.runtime.messaging.inbox import Inbox, Incoming, Rebuild, Subscription, is_mark, rebuilding, replay_topic
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
 from services.runtime.tracing import processing
@@ -38,10 +38,6 @@ def topics_of(inbox: Inbox) -> list[str]:
     if None in kinds:
         raise ValueError(f"{inbox.subscription.consumer} handles a type that is not in the registry")
     return sorted({kind.topic(inbox.prefix) for kind in kinds if kind is not None})
-
-
-class _Rebuild(Exception):
-    """This consumer object is to be replaced by a new one."""
 
 
 @dataclass(slots=True)
@@ -74,7 +70,7 @@ class Consumer:
         while True:
             try:
                 await self._run_client()
-            except _Rebuild:
+            except Rebuild:
                 delay = 0.1
             except Exception as error:  # noqa: BLE001 - requests must go on, whatever the clients make of their servers
                 self.interrupted = True
@@ -84,9 +80,9 @@ class Consumer:
             self.metrics.rebuilds.labels(self.subscription.consumer).inc()
 
     async def _run_client(self) -> None:
-        rebuilding = await self._rebuilding()
-        topics = [replay_topic(topic) if rebuilding else topic for topic in topics_of(self.inbox)]
-        group = f"{self.inbox.prefix}.{self.subscription.consumer}" + (".replay" if rebuilding else "")
+        replaying = await self._rebuilding()
+        topics = [replay_topic(topic) if replaying else topic for topic in topics_of(self.inbox)]
+        group = f"{self.inbox.prefix}.{self.subscription.consumer}" + (".replay" if replaying else "")
         client = clients.consumer(self.kafka, self.client_id, group, poll_records=self.settings.poll_records)
         self._client, self._done, self._stuck = client, {}, False
         self._progress_at = self._committed_at = time.monotonic()
@@ -97,9 +93,9 @@ class Consumer:
             async with asyncio.TaskGroup() as tasks:
                 watchdog = tasks.create_task(self._watch(client))
                 try:
-                    while not (rebuilding and await self._replayed(topics)):
+                    while not replaying or await self._rebuilding():
                         await self._poll(client)
-                    raise _Rebuild
+                    raise Rebuild
                 finally:
                     watchdog.cancel()
         except BaseExceptionGroup as group_error:
@@ -112,7 +108,7 @@ class Consumer:
 
     async def _poll(self, client: AIOKafkaConsumer) -> None:
         if self._stuck:
-            raise _Rebuild
+            raise Rebuild
         fetched = await within(
             self.settings.poll_s + 10,
             client.getmany(timeout_ms=int(self.settings.poll_s * 1000), max_records=self.settings.poll_records),
@@ -142,7 +138,7 @@ class Consumer:
             await self._transaction(records)
         except LOST:
             raise
-        except asyncpg.LockNotAvailableError:  # the partition's other owner is still at it
+        except (asyncpg.LockNotAvailableError, Rebuild):  # the partition's other owner is still at it, or all begins anew
             raise
         except Exception as error:  # noqa: BLE001 - one bad record must not stop the rest: each is tried alone
             _log.warning("consumer-batch-split", consumer=self.subscription.consumer, error_class=type(error).__name__)
@@ -159,6 +155,8 @@ class Consumer:
             try:
                 await self._transaction([record])
             except LOST:
+                raise
+            except Rebuild:
                 raise
             except CONFLICTS:
                 if attempt == 3:
@@ -236,22 +234,9 @@ class Consumer:
             total += end - position
         return total
 
-    # --- rebuild from a replay -------------------------------------------------------------------------------------
-
     async def _rebuilding(self) -> bool:
-        if not getattr(self.subscription, "rebuilds", False):
-            return False
-        return not await self._replayed([replay_topic(topic) for topic in topics_of(self.inbox)])
-
-    async def _replayed(self, topics: Sequence[str]) -> bool:
-        """Whether every partition of every replay topic was read to its end marker."""
         async with self.database.acquire(Budget.CONSUMERS) as connection:
-            ended = await connection.fetchval(
-                "select count(*) from consumer_partition where consumer = $1 and topic = any($2) and replayed",
-                self.subscription.consumer,
-                list(topics),
-            )
-        return int(ended) >= len(topics) * self.kafka.partitions
+            return await rebuilding(connection, self.subscription)
 
 
 def portions(records: Iterable[Incoming], size: int) -> Iterator[list[Incoming]]:
