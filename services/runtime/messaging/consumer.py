@@ -8,9 +8,10 @@ the cursors drop it); the revocation callback delays the whole group (so it does
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -239,20 +240,11 @@ class Consumer:
             return await rebuilding(connection, self.subscription)
 
 
-def portions(records: Iterable[Incoming], size: int) -> Iterator[list[Incoming]]:
+def portions(records: Sequence[Incoming], size: int) -> list[Sequence[Incoming]]:
     """Records in order, at most ``size`` events at a time. Marks count for nothing: a consumer that takes its events one by one
     would else spend a transaction on every heartbeat of every partition."""
-    portion: list[Incoming] = []
-    events = 0
-    for record in records:
-        event = not is_mark(record)
-        if event and events == size:
-            yield portion
-            portion, events = [], 0
-        portion.append(record)
-        events += event
-    if portion:
-        yield portion
+    cuts = [place for place, record in enumerate(records) if not is_mark(record)][size::size]
+    return [records[start:end] for start, end in pairwise([0, *cuts, len(records)])] if records else []
 
 
 def _present(headers: Headers) -> Headers:
