@@ -99,7 +99,7 @@ def test_a_morning_is_played_and_played_again(stack: Running) -> None:
     assert "event  " not in again.stdout
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_readme_works_as_pasted(stack: Running) -> None:
     section = (ROOT / "README.md").read_text().split("\n## By hand\n", 1)[1].split("\n## ", 1)[0]
     examples = list(_examples(stack.moved(re.findall(r"```bash\n(.*?)```", section, re.DOTALL)[0])))
@@ -116,7 +116,7 @@ def test_the_readme_works_as_pasted(stack: Running) -> None:
             assert re.fullmatch(".*".join(map(re.escape, wanted.split("..."))), output.strip(), re.DOTALL), (command, output)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_the_api_page_of_each_service_names_its_routes(stack: Running) -> None:
     for service in load_services():
         status, page = fetch(stack.moved(f"http://{HOST}:{service.port}/docs"))

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 _ASIDE = {"audit", "audit_seal", "idempotency", "consumer_cursor", "consumer_partition", "kernel", "schema_migration"}
 """What tells who has asked and been refused, and how far is read: it changes by being asked, or by itself."""
 _GATE = {
-    *(f"session_logging.{table}" for table in ("gate_evaluation", "session", "stream", "outbox")),
+    *(f"session_logging.{table}" for table in ("gate_evaluation", "session", "move", "stream", "outbox")),
     "follow_up.journey",
 }
 """Where a gate keeps its answer, whatever it was: with its event, and a session that it holds."""
@@ -146,7 +146,7 @@ async def test_at_the_chair(servers: Servers, tmp_path: Path) -> None:
         told = "select count(*) from outbox where type similar to '%session-(discharged|closed).%'"
         assert await care.value("session_logging", told) == 0
         assert await care.value("session_logging", "select state from session where started_at is not null") == "recovery"
-        (await room("closure", {"ending": "left-against-advice"})).ok()
+        (await room("closure", {"ending": "left-against-advice", "note": "Walked out"})).ok()
 
         # A start without consent.
         consent = await care.value("consultation", "select id from consent")

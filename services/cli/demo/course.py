@@ -212,14 +212,14 @@ class Course:
         }
         await self._room(self.who.nurse, f"{path}/facts", facts)
 
-    async def _discharge(self, path: str, login: str = "") -> None:
+    async def _discharge(self, path: str, login: str = "", ending: str = "completed") -> None:
         """A nurse signs that the patient may go, or who else has to."""
         signer = login or self.who.nurse
         asked = await self._room(signer, f"{path}/discharge-evaluations")
         self._is(f"{self.who.given_name} may go", ("READY", []), (asked["gate"]["outcome"], asked["gate"]["shut_by"]))
         body = {"signature": {**APPROVED, "meaning": "discharged", "shown": asked["shown"]}}
         closed = await self._room(signer, f"{path}/discharge", body)
-        self._is(f"{self.who.given_name}'s session", ("closed", "completed"), (closed["state"], closed["ending"]))
+        self._is(f"{self.who.given_name}'s session", ("closed", ending), (closed["state"], closed["ending"]))
 
     # --- the days after --------------------------------------------------------------------------------------------
 

@@ -204,12 +204,14 @@ class Guest(Course):
         await self._measured(path, Vitals(40, 132, 82, 80, 16, 98), cadss6=[1] * 6)
         await self._ended(path)
 
-    async def goes_home(self, path: str, started: dt.datetime, login: str = "") -> None:
-        """Two hours after the start at the earliest, accompanied."""
+    async def goes_home(self, path: str, started: dt.datetime, login: str = "", ending: str = "completed") -> None:
+        """Two hours after the start at the earliest, accompanied; the next day a nurse calls."""
         await self.stage.until(started + dt.timedelta(minutes=122))
         await self._screened()
         await self._fit(path, (0, 0, 0, 0, 0, 0))
-        await self._discharge(path, login)
+        await self._discharge(path, login, ending)
+        await self.stage.until(started + dt.timedelta(minutes=130, days=1))
+        await self._check()
 
     async def alerts(self, path: str) -> list[dict[str, Any]]:
         """What was raised in a session."""
@@ -246,8 +248,6 @@ class GoesWell(Guest):
         await self.rounds(path, started, _AFTER)
         await self.goes_home(path, started)
         self._is("alerts", [], await self.alerts(path))
-        await self.stage.until(self.at(self.day + 1, "12:00"))
-        await self._check()
 
 
 class Ineligible(Guest):
@@ -271,7 +271,7 @@ class Ineligible(Guest):
 
 
 class ConsentWithdrawn(Guest):
-    """At the chair the patient does not want to go on: nothing starts, and the plan is held."""
+    """At the chair the patient does not want to go on: nothing starts, the consultation hears of it, the plan is held."""
 
     async def play(self) -> None:
         await self.planned()
@@ -281,10 +281,10 @@ class ConsentWithdrawn(Guest):
         self._is("state", "held", held["state"])
         refused = await self._room(self.who.nurse, f"{path}/start", refused="gate-shut")
         self._is("gate", True, "/gate/K-S-CONSENT-WITHDRAWN" in {error["pointer"] for error in refused["errors"]})
-        await self._consultation(self.account, "POST", f"/consents/{self.consent}/withdrawal")
         closed = await self._room(self.who.nurse, f"{path}/closure", {"ending": "aborted", "note": "Does not want to go on"})
         self._is("session", ("closed", "aborted", None), (closed["state"], closed["ending"], closed["started_at"]))
-        await self.stage.settle()
+        withdrawal = f"/consents/{self.consent}/withdrawal"
+        await self._consultation(self.account, "POST", withdrawal, refused="consent-withdrawn")
         plan = await self._planning("psychiatrist.a", "GET", f"/plans/{self.plan}")
         self._is("plan", ("held", "consent-withdrawn"), (plan["status"], plan["reason"]))
 
@@ -295,7 +295,7 @@ class NoShow(Guest):
     async def play(self) -> None:
         await self.planned()
         await self.stage.until(self.at(self.day, self.slot) + dt.timedelta(minutes=30))
-        closed = await self._room(self.who.nurse, f"{self.session()}/closure", {"ending": "no-show"})
+        closed = await self._room(self.who.nurse, f"{self.session()}/closure", {"ending": "no-show", "note": "Phoned twice"})
         self._is("session", ("closed", "no-show", None), (closed["state"], closed["ending"], closed["checked_in_at"]))
         self._is("the next session", "scheduled", (await self.shown(2))["state"])
         self._is("reminders", {"sent": 3}, dict(await self.messages(self.sessions[0]["session"])))
@@ -324,14 +324,14 @@ class Aborted(Guest):
         await self._room(self.who.nurse, f"{path}/pump-volume", {"pump_volume": {"value": "50.0", "unit": "mL"}})
         await self.rounds(path, started, (22, 26, 30))
         await self._room("prescriber.a", f"/alerts/{alert['alert']}/resolution", {"action": "stopped"})
-        ledger = {"ending": "aborted", "note": "Saturation; recovered on oxygen"}
-        await self._room(self.who.nurse, f"{path}/closure", ledger, refused="not-possible")
         given = (self.who.volume / 2).quantize(Decimal("0.01"), "ROUND_HALF_UP")
         waste = await self._wasted(path, self.who.volume - given)
         await self._room(self.who.witness, f"/wastes/{waste}/witness")
         await self.rounds(path, started, (45, 60, 75, 90, 105, 120))
-        closed = await self._room(self.who.nurse, f"{path}/closure", ledger)
-        self._is("session", ("closed", "aborted"), (closed["state"], closed["ending"]))
+        # Who was given drug goes home by a signed discharge only, and after a STOP a prescriber signs.
+        away = {"ending": "aborted", "note": "Saturation; recovered on oxygen"}
+        await self._room(self.who.nurse, f"{path}/closure", away, refused="illegal-move")
+        await self.goes_home(path, started, "prescriber.a", "aborted")
 
 
 class Unanswered(Guest):
@@ -401,7 +401,7 @@ class LeftAgainstAdvice(Guest):
         await self.stage.until(started + dt.timedelta(minutes=65))
         asked = await self._room(self.who.nurse, f"{path}/discharge-evaluations")
         self._is("may not go yet", "NOT_READY", asked["gate"]["outcome"])
-        leaving = {"ending": "left-against-advice", "note": "Walked out; told of the risks"}
+        leaving = {"ending": "left-against-advice", "note": "Walked out; told of the risks", "screened": "declined"}
         closed = await self._room(self.who.nurse, f"{path}/closure", leaving)
         self._is("session", ("closed", "left-against-advice"), (closed["state"], closed["ending"]))
         code = "session.left-without-discharge"
@@ -429,8 +429,6 @@ class NonResponder(Guest):
             await self.whole_infusion(path, started)
             await self.rounds(path, started, _AFTER)
             await self.goes_home(path, started)
-            await self.stage.until(started + dt.timedelta(minutes=130, days=1))
-            await self._check()
         await self._until(self.day, self.slot)
         await self._rated(32)
         await self._care_task("futility-review", "psychiatrist.a", "No benefit after four: talked through, ended together")

@@ -7,6 +7,7 @@ import csv
 import datetime as dt
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -255,9 +256,13 @@ class Story(Course):
             (124 * 60, 10_001, ("home", None)),
         ]
         state: dict[str, Any] = {}
-        for second, _, (what, data) in sorted(acts, key=lambda act: act[:2]):
-            await self.stage.until(started + dt.timedelta(seconds=second))
-            await self._act(what, data, path, started, state)
+        with ExitStack() as watched:
+            watched.enter_context(self.stage.watching())
+            for second, _, (what, data) in sorted(acts, key=lambda act: act[:2]):
+                await self.stage.until(started + dt.timedelta(seconds=second))
+                await self._act(what, data, path, started, state)
+                if what == "end":
+                    watched.close()
 
     async def _act(self, what: str, data: Any, path: str, started: dt.datetime, state: dict[str, Any]) -> None:
         if what == "samples":
