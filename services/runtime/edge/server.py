@@ -331,7 +331,7 @@ class Edge:
             entry = audit_entry(route, asked, target, related=related, reason=reason, patient=patient)
             return replace(decided, audit=[*decided.audit, entry])
 
-        outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None)
+        outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None or route.alone)
         if isinstance(outcome, Rejected):
             if not outcome.body:
                 kind = _kind(route, outcome)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,13 +22,13 @@ from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Databa
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
 from services.runtime.messaging import kafka as clients
-from services.runtime.messaging.inbox import Inbox, Incoming, Rebuild, Subscription, rebuilding, replay_topic
+from services.runtime.messaging.inbox import Inbox, Incoming, Rebuild, Subscription, is_mark, rebuilding, replay_topic
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
 from services.runtime.tracing import processing
 from services.runtime.waiting import within
 
-__all__ = ["Consumer", "topics_of"]
+__all__ = ["Consumer", "portions", "topics_of"]
 
 _log = get_logger()
 
@@ -121,9 +122,8 @@ class Consumer:
         if records:
             await self.failpoints.hit("consumer.polled")
         try:
-            size = self.subscription.max_events
-            for start in range(0, len(records), size):
-                await self._handle(records[start : start + size])
+            for portion in portions(records, self.subscription.max_events):
+                await self._handle(portion)
         except TRANSIENT as error:
             # Never fetched past: everything not done is read again.
             _log.warning("consumer-batch-put-back", consumer=self.subscription.consumer, error_class=type(error).__name__)
@@ -238,6 +238,13 @@ class Consumer:
     async def _rebuilding(self) -> bool:
         async with self.database.acquire(Budget.CONSUMERS) as connection:
             return await rebuilding(connection, self.subscription)
+
+
+def portions(records: Sequence[Incoming], size: int) -> list[Sequence[Incoming]]:
+    """Records in order, at most ``size`` events at a time. Marks count for nothing: a consumer that takes its events one by one
+    would else spend a transaction on every heartbeat of every partition."""
+    cuts = [place for place, record in enumerate(records) if not is_mark(record)][size::size]
+    return [records[start:end] for start, end in pairwise([0, *cuts, len(records)])] if records else []
 
 
 def _present(headers: Headers) -> Headers:

@@ -262,7 +262,7 @@ class Inbox:
         if draining is not None and not await self._still_due(connection, draining):
             return []
         context = await read_context(connection)
-        known = [(record, _attributes(record)) for record in records if not _is_mark(record)]
+        known = [(record, _attributes(record)) for record in records if not is_mark(record)]
         sources = {known.source for _, known in known if isinstance(known, Attributes)}
         positions = await self._positions(connection, sources, draining)
         sorted_out = triage(
@@ -303,7 +303,7 @@ class Inbox:
         waiting = [source for source, position in positions.items() if position.parked_from is not None]
         if waiting:
             await try_next(connection, self.subscription.consumer, waiting)
-        await self._read_marks(connection, [record for record in records if _is_mark(record)])
+        await self._read_marks(connection, [record for record in records if is_mark(record)])
         if applied or parks:
             await self.failpoints.hit("consumer.before_commit")
         self._count(folded.done, parks, sorted_out.duplicates, context)
@@ -533,7 +533,8 @@ _TRIED_AGAIN = """update set attempts = case when p.reason = excluded.reason the
                              reason = excluded.reason, error_class = excluded.error_class"""
 
 
-def _is_mark(record: Incoming) -> bool:
+def is_mark(record: Incoming) -> bool:
+    """Whether it is a heartbeat or the end of a replay, and no event."""
     return bool(record.headers) and record.headers[0][0] in (HEARTBEAT_HEADER, REPLAY_END_HEADER)
 
 
