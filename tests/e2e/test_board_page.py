@@ -106,9 +106,15 @@ async def test_what_is_refused_is_told_in_words_and_a_sign_in_from_elsewhere_is_
     care, _, session = clinic
     board = f"http://127.0.0.1:{care.ports['staff_dashboard']}"
     page = (await chromium.tab()).page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.goto(f"{board}/board")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator('button[value="nurse.b"]')).to_be_visible()
     await page.goto(f"{board}/board?code=of-somebody-else&state=not-begun-here&iss={care.provider.url}")
     await expect(page.get_by_text("That sign-in did not work")).to_be_visible()
     assert page.url == f"{board}/board"
+    assert not [url for url in asked if url.endswith("/token")], "the code is not even tried"
     await signed_in(page, board, "nurse.b")
     (await care.call("nurse.a", "session_logging", "POST", f"{session}/vitals", SLOW.body())).ok()
     alert = page.get_by_role("region", name="Alerts").get_by_role("listitem").filter(has_text="Heart rate low")
