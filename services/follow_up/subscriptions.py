@@ -312,5 +312,5 @@ def subscriptions(care: Care) -> tuple[Subscription, ...]:
         directory("follow_up"),
         # One at a time: what an event leads to depends on what the one before it has written.
         Subscription(CARE, handlers, max_events=1),
-        Projection("follow_up.journey", dict.fromkeys(told, _Journey())),
+        Projection("follow_up.journey", dict.fromkeys(told, _Journey()), tables=("journey",)),
     )
