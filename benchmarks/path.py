@@ -197,9 +197,12 @@ async def _load(
         return answer
 
     since, started = await _now(owner), time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONNECTIONS):
-            group.create_task(desk())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(desk())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
     took = time.perf_counter() - started
     await settle()
     flow = await _flow(made, owner, since)
