@@ -26,6 +26,7 @@ run: setup ## start the local stack, play a patient's whole path through it, and
 
 test: setup lint types contracts ## everything CI checks: lint, types, contracts and all test layers
 	$(BIN)/telemed stack prepare
+	$(BIN)/python -m tests.support.browser
 	$(BIN)/pytest tests/unit tests/contract -n $(WORKERS)
 	$(BIN)/pytest tests/integration -n $(WORKERS)
 	$(BIN)/pytest tests/faults -m "not full"

@@ -231,7 +231,10 @@ async def _healthy(parts: list[PartRecord]) -> list[bool]:
 @click.option("--lines", "-n", type=click.IntRange(min=0), default=100, show_default=True)
 @click.pass_obj
 def logs(home: Home, service: str, follow: bool, lines: int) -> None:
-    """Show the log of a service, of postgres, kafka, mail or livekit, or of the supervisor when it was detached."""
+    """Show the log of one part.
+
+    A service, postgres, kafka, mail or livekit; the supervisor when it was detached.
+    """
     log = _log_of(home, service.replace("-", "_"))
     with log.open("rb") as file:
         # A log is at most a few megabytes: it is rotated.

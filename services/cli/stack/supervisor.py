@@ -30,6 +30,7 @@ __all__ = ["DATABASE", "External", "Supervisor"]
 
 DATABASE = "telemed"
 _BOARD = "staff_dashboard"
+_LINKS = "follow_up"
 _VISITS = "video_visits"
 _LIVEKIT_SECRET = "livekit.secret"  # noqa: S105 - the name of a file
 # How to connect as the owner of the database: no business of a service.
@@ -305,6 +306,12 @@ class Supervisor:
             env |= {"TELEMED_OIDC_ISSUER": issuer_url(self._settings), "TELEMED_OIDC_AUDIENCE": AUDIENCE}
         if board := self._origin(_BOARD):
             env.setdefault("TELEMED_HTTP_BOARD_ORIGIN", board)
+        if service.name == _LINKS:
+            env.setdefault("TELEMED_MESSAGES_LINK_URL", f"http://{HOST}:{port}/link")
+        if service.name == _BOARD:
+            for other in self._services:
+                if other is not service:
+                    env.setdefault(f"TELEMED_BOARD_{other.name.upper()}", f"http://{HOST}:{self._settings.port(other.port)}")
         if self._livekit is not None and service.name == _VISITS:
             env |= {
                 "TELEMED_LIVEKIT_URL": self._livekit.record.address,
