@@ -279,6 +279,27 @@ def replay_command(home: Home, service: str, per_second: int, by: str, reason: s
     click.echo(f"sent {_run(replay())}")
 
 
+@click.command("rebuild")
+@_one_service
+@click.option("--consumer", required=True, help="The projection, e.g. staff_dashboard.board.")
+@_by
+@_must_say_why
+@click.pass_obj
+def rebuild_command(home: Home, service: str, consumer: str, by: str, reason: str) -> None:
+    """Empty a projection and have it made anew from replays that begin afterwards. Nothing is sent to anybody.
+
+    The service keeps running; what the projection shows is incomplete until every owner was replayed.
+    """
+    access, owner = Access(home), _service(service)
+
+    async def rebuild() -> list[str]:
+        async with access.role(owner) as connection:
+            return await acts.rebuild(connection, access.kafka(), owner, consumer, by=by, reason=reason)
+
+    for name in _run(rebuild()):
+        click.echo(f"now: telemed replay --service {name} --by {by!r}")
+
+
 # --- parked events -----------------------------------------------------------------------------------------------------
 
 
@@ -592,6 +613,7 @@ commands: list[click.Command] = [
     epoch_group,
     outbox_group,
     replay_command,
+    rebuild_command,
     parked_group,
     baseline_command,
     pages_group,
