@@ -7,11 +7,19 @@ from services.directory import store
 from services.directory.domain import Patient
 from services.runtime.database import Reader
 from services.runtime.edge.break_glass import broken_glasses, or_broken_glass
+from services.runtime.edge.fields import Id, Request
 from services.runtime.edge.policy import Relationship
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.messaging.changes import Context
 
-__all__ = ["about", "either", "own_or_care_team", "own_record", "treats", "treats_or_on_duty", "visible"]
+__all__ = ["PatientPath", "about", "either", "own_or_care_team", "own_record", "treats", "treats_or_on_duty", "visible"]
+
+
+class PatientPath(Request):
+    """Path of a patient; ``patient`` is what these checks read."""
+
+    patient: Id
+
 
 _CLINIC_WIDE = frozenset({Role.FRONT_DESK, Role.AUDITOR})
 

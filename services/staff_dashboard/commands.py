@@ -155,16 +155,16 @@ class Board:
         cursor = Cursor(standing.position, view.digest)
         return Snapshot(cursor, view, zone, await self._sources.lag(read, context), rows)
 
-    async def follow(self, who: Principal, after: int | None, outlet: Outlet, database: Database) -> None:
+    async def follow(self, who: Principal, after: int, outlet: Outlet, database: Database) -> None:
         """Feed a stream with everything behind a cursor; with a reset where that cannot be told without a gap."""
         async with database.reading(Budget.HTTP) as connection:
             read, context = Reader(connection), await read_context(connection)
             standing = await store.standing(read)
             (view,) = await self._views(read, context, standing, await self._zone(read), [who])
             lag = await self._sources.lag(read, context)
-        cursor = Cursor.of(after) if after is not None else None
-        if cursor is None or cursor.view != view.digest or cursor.position > standing.position:
-            outlet.end("no-cursor" if cursor is None else "cursor-too-old", kind="reset")
+        cursor = Cursor.of(after)
+        if cursor.view != view.digest or cursor.position > standing.position:
+            outlet.end("no-such-place", kind="reset")
             return
         outlet.offer(_beat(lag))
         viewer = _Viewer(who, view, view.digest, outlet, cursor.position)
@@ -180,6 +180,7 @@ class Board:
             self._viewers.discard(viewer)
             if not self._viewers and self._feed is not None:
                 self._feed.cancel()
+                self._feed = None
 
     async def _catch_up(self, viewer: _Viewer, database: Database) -> None:
         """Hand out what is behind the viewer's place, as far as the feed is by then."""
@@ -217,10 +218,10 @@ class Board:
                     await within(min(_POLL_S, max(0.0, beat_at - time.monotonic())), woken.wait())
         except Exception as error:  # noqa: BLE001 - each client asks again, from where it was
             _log.warning("board-feed-interrupted", error_class=type(error).__name__)
-        finally:
             self._feed = None
             for viewer in self._viewers:
                 viewer.outlet.end("unavailable")
+        finally:
             if connection is not None:
                 connection.terminate()
 
@@ -258,11 +259,11 @@ class Board:
         self, read: Reader, context: Context, standing: store.Standing, zone: str | None, people: Sequence[Principal]
     ) -> list[View]:
         duty = await directory.duties(read, context.now)
-        treated = await directory.treated_by(read, {one.person for one in people})
+        away = {one.person for one in people if not any((role, one.person) in duty for role in one.roles)}
+        treated = await directory.treated_by(read, away) if away else {}
         day = None if zone is None else local_day(context.now, zone)
-        return [
-            view_of(standing.since, day, one.person, one.roles, duty, treated.get(one.person, frozenset())) for one in people
-        ]
+        history = (standing.since, context.epoch)
+        return [view_of(history, day, one.person, one.roles, duty, treated.get(one.person, frozenset())) for one in people]
 
 
 def _beat(lag: Mapping[str, Any]) -> Frame:

@@ -21,7 +21,7 @@ TREND = 60
 _HISTORY = 200
 """Changes of a pump that are kept of a session: more than any infusion has."""
 _RUNNING = frozenset({"checked-in", "held", "ready", "infusing", "paused", "recovery", "discharge-ready"})
-_VIEW_BITS = 2**20 - 1
+_VIEWS = 2**20
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -246,13 +246,13 @@ class View:
     """What somebody is shown now.
 
     Attributes:
-        since: of which history of the board.
+        history: of the board: since when it lasts, and the epoch, which a restored database raises.
         day: from when until when the clinic's local day lasts; None while nobody has said in which zone the clinic is.
         clinical: whether they see vitals, infusions, alerts and clinical tasks; the front desk does not.
         patients: whom they see; None is everybody: whoever is on duty, and the front desk.
     """
 
-    since: dt.datetime
+    history: tuple[dt.datetime, int]
     day: tuple[dt.datetime, dt.datetime] | None
     clinical: bool
     patients: frozenset[UUID] | None
@@ -261,9 +261,8 @@ class View:
     def digest(self) -> int:
         """20 bits that stand for it in a cursor."""
         who = None if self.patients is None else sorted(map(str, self.patients))
-        return (
-            int.from_bytes(hashlib.sha256(repr((self.since, self.day, self.clinical, who)).encode()).digest()[:4], "big") >> 12
-        )
+        said = repr((self.history, self.day, self.clinical, who)).encode()
+        return int.from_bytes(hashlib.sha256(said).digest()[:4], "big") % _VIEWS
 
     def sees(self, item: Item) -> bool:
         """Whether it may be shown to them at all, on the board or leaving it."""
@@ -300,12 +299,12 @@ class Cursor:
 
     def __int__(self) -> int:
         # Below 2^53, so that a browser's numbers hold it.
-        return self.position * (_VIEW_BITS + 1) + self.view
+        return self.position * _VIEWS + self.view
 
     @classmethod
     def of(cls, number: int) -> "Cursor":
         """The reverse."""
-        return cls(*divmod(number, _VIEW_BITS + 1))
+        return cls(*divmod(number, _VIEWS))
 
 
 def local_day(now: dt.datetime, zone: str) -> tuple[dt.datetime, dt.datetime]:
@@ -317,7 +316,7 @@ def local_day(now: dt.datetime, zone: str) -> tuple[dt.datetime, dt.datetime]:
 
 
 def view_of(
-    since: dt.datetime,
+    history: tuple[dt.datetime, int],
     day: tuple[dt.datetime, dt.datetime] | None,
     person: str,
     roles: Collection[str],
@@ -332,4 +331,4 @@ def view_of(
     """
     clinical = bool(set(roles) - {"front_desk"})
     whole = not clinical or any((role, person) in duty for role in roles)
-    return View(since, day, clinical, None if whole else frozenset(treated))
+    return View(history, day, clinical, None if whole else frozenset(treated))

@@ -156,9 +156,12 @@ class BoardShown(Response):
 
 
 class After(Request):
-    """The place to go on from: ``position`` of a snapshot, or the id of an event. ``Last-Event-ID`` says the same."""
+    """The place to go on from: ``position`` of a snapshot, or the id of an event; ``Last-Event-ID`` says the same.
 
-    after: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    Without one there is nothing to go on from: the answer is a ``reset``.
+    """
+
+    after: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
 class Told(Response):

@@ -57,7 +57,7 @@ async def on_board(read: Reader, begins: dt.datetime | None, ends: dt.datetime |
 
 
 class Standing(NamedTuple):
-    """The last position that was given, and of which history of the board; none was given yet if there is no history."""
+    """The last position that was given, and since when the history lasts that it belongs to."""
 
     position: int
     since: dt.datetime
@@ -65,8 +65,8 @@ class Standing(NamedTuple):
 
 async def standing(read: Reader) -> Standing:
     """Where the stream stands."""
-    row = await read.fetchrow("select position, since from sequencer")
-    return Standing(*row) if row is not None else Standing(0, dt.datetime.min.replace(tzinfo=dt.UTC))
+    (row,) = await read.fetch("select position, since from sequencer")
+    return Standing(*row)
 
 
 async def place(connection: Connection, most: int = 1000) -> int:
@@ -78,7 +78,6 @@ async def place(connection: Connection, most: int = 1000) -> int:
     async with connection.transaction():
         if not await connection.fetchval("select pg_try_advisory_xact_lock($1)", _LOCK):
             return 0
-        await connection.execute("insert into sequencer default values on conflict do nothing")
         placed: int = await connection.fetchval(
             """with unplaced as materialized (
                    select kind, id from item where position is null order by kind, id limit $1 for update skip locked),

@@ -64,4 +64,4 @@ class _Told:
 def subscriptions() -> tuple[Subscription, ...]:
     """The table of what the board listens to."""
     # One handler for all: what is loaded for it is shared by the events of a batch.
-    return (directory("staff_dashboard"), Projection(BOARD, dict.fromkeys(_KINDS, _Told()), tables=("item", "sequencer")))
+    return (directory("staff_dashboard"), Projection(BOARD, dict.fromkeys(_KINDS, _Told()), tables=("item",)))

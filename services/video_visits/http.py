@@ -13,6 +13,7 @@ from pydantic import Field
 from schemas.values import zone_of
 from services.directory import policy
 from services.directory import store as directory
+from services.directory.policy import PatientPath
 from services.runtime.database import Reader
 from services.runtime.edge.fields import Date, Id, Instant, Line, Region, Request, Response
 from services.runtime.edge.pages import Page
@@ -44,12 +45,6 @@ _NOT_NOW = ProblemType("not-now", 409, "A visit is joined shortly before its sta
 _ADDRESS = ProblemType("address-missing", 409, "Say first where you are today: help is sent there if it is needed")
 _LICENCE = ProblemType("no-licence-there", 403, "The clinician holds no licence of the state where the patient is today")
 _MALFORMED = ProblemType("call-malformed", 422, "This call says nothing that we know")
-
-
-class PatientPath(Request):
-    """Path of a patient."""
-
-    patient: Id
 
 
 class VisitPath(Request):

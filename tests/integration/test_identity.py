@@ -67,8 +67,8 @@ HOUR = 3600
 
 @pytest.mark.parametrize(("claim", "from_now"), [("exp", -HOUR), ("nbf", HOUR), ("iat", HOUR)])
 async def test_a_token_out_of_its_time_is_refused(oidc: Oidc, issuer: Provider, claim: str, from_now: int) -> None:
-    token = issuer.token("nurse.a", Role.NURSE, **{claim: int(time.time()) + from_now})
-    assert await refused(oidc, token) == "token-expired"
+    claims: dict[str, Any] = {claim: int(time.time()) + from_now}
+    assert await refused(oidc, issuer.token("nurse.a", Role.NURSE, **claims)) == "token-expired"
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,7 @@ async def test_a_token_out_of_its_time_is_refused(oidc: Oidc, issuer: Provider, 
     ],
     ids=lambda value: json.dumps(value, default=str)[:40],
 )
-async def test_claims_that_are_not_for_us_are_refused(
-    oidc: Oidc, issuer: Provider, claims: dict[str, Any], code: str
-) -> None:
+async def test_claims_that_are_not_for_us_are_refused(oidc: Oidc, issuer: Provider, claims: dict[str, Any], code: str) -> None:
     assert await refused(oidc, issuer.token("nurse.a", Role.NURSE, **claims)) == code
 
 

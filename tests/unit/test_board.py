@@ -181,7 +181,8 @@ def test_the_planned_end_is_when_the_bag_is_empty(changes: list[tuple[str, Fact]
 
 # --- who is shown what ---------------------------------------------------------------------------------------------------
 
-WHOLE = View(T0, DAY, clinical=True, patients=None)
+HISTORY_OF = (T0, 1)
+WHOLE = View(HISTORY_OF, DAY, clinical=True, patients=None)
 FRONT = replace(WHOLE, clinical=False)
 OWN = replace(WHOLE, patients=frozenset({PATIENT}))
 
@@ -200,10 +201,10 @@ def test_the_front_desk_sees_sessions_without_what_is_measured_and_nothing_that_
 
 def test_who_is_not_on_duty_sees_their_own_patients() -> None:
     person = str(NURSE)
-    assert view_of(T0, DAY, person, {"nurse"}, {("nurse", person)}, ()) == WHOLE
-    assert view_of(T0, DAY, person, {"nurse"}, {("prescriber", person)}, {PATIENT}) == OWN, "on duty in another role"
-    assert view_of(T0, DAY, person, {"front_desk"}, (), ()) == FRONT
-    assert view_of(T0, DAY, person, {"front_desk", "nurse"}, (), {PATIENT}) == OWN
+    assert view_of(HISTORY_OF, DAY, person, {"nurse"}, {("nurse", person)}, ()) == WHOLE
+    assert view_of(HISTORY_OF, DAY, person, {"nurse"}, {("prescriber", person)}, {PATIENT}) == OWN, "on duty in another role"
+    assert view_of(HISTORY_OF, DAY, person, {"front_desk"}, (), ()) == FRONT
+    assert view_of(HISTORY_OF, DAY, person, {"front_desk", "nurse"}, (), {PATIENT}) == OWN
     assert [OWN.sees(item(Kind.ALERT, raised(0), patient=patient)) for patient in (PATIENT, OTHER)] == [True, False]
 
 
@@ -249,7 +250,8 @@ def test_another_view_has_another_cursor() -> None:
         replace(OWN, patients=frozenset()),
         replace(WHOLE, day=local_day(T0 + dt.timedelta(days=1), "America/New_York")),
         replace(WHOLE, day=None),
-        replace(WHOLE, since=T0 + dt.timedelta(seconds=1)),
+        replace(WHOLE, history=(T0 + dt.timedelta(seconds=1), 1)),
+        replace(WHOLE, history=(T0, 2)),
     ]
     assert len({view.digest for view in views}) == len(views)
     assert all(view.digest < 2**20 for view in views)

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from services.consultation.commands import people as commands
 from services.consultation.domain.people import Enquiry, Member, Patient, Person, likeness
-from services.consultation.http.shared import STAFF, TREATS, PatientPath, Therapy
+from services.consultation.http.shared import STAFF, TREATS, Therapy
 from services.consultation.store import people as store
 from services.directory import policy
+from services.directory.policy import PatientPath
 from services.runtime.database import Reader
 from services.runtime.edge.fields import Date, Id, Instant, Line, Region, Request, Response, Zone, field_error
 from services.runtime.edge.pages import Page

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from services.directory import policy
+from services.directory.policy import PatientPath
 from services.follow_up.commands.messages import ContactWanted, LinkAnswers, Messages, WrongBirthDate
 from services.follow_up.domain.links import Contact, Link, link_hash
 from services.follow_up.store import messages as store
@@ -24,7 +25,7 @@ from services.screening.http import AnswersShown, show_answers
 from services.therapies import evidence
 from services.therapies.instruments import SHAPES, CssrsAnswers
 
-__all__ = ["PatientPath", "routes"]
+__all__ = ["routes"]
 
 _STAFF = frozenset({Role.FRONT_DESK, Role.NURSE, Role.PRESCRIBER, Role.THERAPIST})
 
@@ -37,12 +38,6 @@ _MALFORMED = ProblemType("answers-malformed", 422, "These are not answers to thi
 _ADDRESS = r"^[!#-'*+\-./0-9=?A-Z^-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=_ADDRESS)]
 Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+12125557351"])]
-
-
-class PatientPath(Request):
-    """Path of a patient."""
-
-    patient: Id
 
 
 class ContactBody(Request):

@@ -256,7 +256,7 @@ class Inbox:
             Rebuild: a live record, and the projection is being made anew from its replay topics.
         """
         await self._lock(connection, records)
-        live = draining is None and any(record.topic != replay_topic(record.topic) for record in records)
+        live = draining is None and any(not record.topic.endswith(".replay") for record in records)
         if live and await rebuilding(connection, self.subscription):
             raise Rebuild
         if draining is not None and not await self._still_due(connection, draining):

@@ -15,12 +15,18 @@ create index item_starts on item (starts_at) where kind = 'session';
 create index item_position on item (position);
 create index item_unplaced on item (kind, id) where position is null;
 
--- The last position that was given. since: a board that was made anew starts another history; no older cursor fits it.
+-- The last position that was given. since: rows are taken away only when the board is made anew; then another history begins,
+-- and no older cursor fits it.
 create table sequencer (
     only_row boolean primary key default true check (only_row),
     position bigint not null default 0,
     since timestamptz not null default clock_timestamp()
 );
+insert into sequencer default values;
+
+create function item_taken_away() returns trigger language plpgsql
+    as $$ begin update sequencer set since = clock_timestamp(); return null; end $$;
+create trigger item_taken_away after delete on item for each statement execute function item_taken_away();
 
 -- Wakes whoever streams, in every replica. Only a hint: they look by themselves as well.
 create function item_told() returns trigger language plpgsql
