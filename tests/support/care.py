@@ -15,15 +15,18 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
+from pydantic import SecretStr
 
 from services.cli.catalogue import load_services
 from services.cli.stack.identity import Person, people
 from services.cli.stack.ports import free_ports
+from services.runtime.database import Connection, Database
 from services.runtime.edge.principal import Role
 from services.runtime.messaging import topics
+from services.runtime.metrics import Metrics
 from services.runtime.migrations import migrate
 from services.runtime.service import Service
-from services.runtime.settings import KafkaSettings
+from services.runtime.settings import DatabaseSettings, KafkaSettings
 from tests.support.provider import AUDIENCE, Provider, provider
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
@@ -78,12 +81,11 @@ class Care:
         service = self.services[name]
         number = len(self.processes)
         port = free_ports(1)[0]
-        server = urlsplit(self.servers.postgres.url())
         log, failpoint_log = self.folder / f"{name}-{number}.log", self.folder / f"{name}-{number}.failpoints"
         variables = {
             **{variable: value for variable, value in os.environ.items() if not variable.startswith("TELEMED_")},
             **self.environment,
-            "TELEMED_DATABASE_URL": f"postgresql://{service.role}:{_PASSWORD}@{server.hostname}:{server.port}/{self.database}",
+            "TELEMED_DATABASE_URL": self._url(name),
             "TELEMED_HTTP_PORT": str(port),
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
             **environment,
@@ -101,6 +103,10 @@ class Care:
         process = Process(popen, port, log, failpoint_log)
         self.processes.append(process)
         self.running[name] = await process.ready()
+
+    def _url(self, name: str) -> str:
+        server = urlsplit(self.servers.postgres.url())
+        return f"postgresql://{self.services[name].role}:{_PASSWORD}@{server.hostname}:{server.port}/{self.database}"
 
     def urls(self) -> dict[str, list[str]]:
         """Where each service listens: every replica that lives."""
@@ -169,6 +175,16 @@ class Care:
         """A connection as the database's owner, in a service's schema."""
         path = f"{schema}, runtime" if schema else "runtime"
         connection = await asyncpg.connect(self.servers.postgres.url(self.database), server_settings={"search_path": path})
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def as_service(self, name: str) -> AsyncIterator[Connection]:
+        """A connection as a service's role, as an operator's commands have it."""
+        database = Database(DatabaseSettings(url=SecretStr(self._url(name))), self.services[name].schema, Metrics())
+        connection = await database.connect("operator", idle_in_transaction_s=60)
         try:
             yield connection
         finally:
