@@ -47,7 +47,7 @@ SERVICE = Service(
     migrations=Path(__file__).parent / "migrations",
     libraries={**DIRECTORY, **SCREENING},
     port=7005,
-    append_only=(*APPEND_ONLY, "entry", "sample", "gate_evaluation", "move"),
+    append_only=(*APPEND_ONLY, "entry", "sample", "gate_evaluation", "move", "batch"),
     subscriptions=subscriptions(_ROOM),
     timers={
         WATCH: Silence(Watch(_ROOM)),

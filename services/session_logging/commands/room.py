@@ -51,6 +51,7 @@ __all__ = [
     "SYSTEM",
     "TRANSFERRED",
     "UNACCOUNTED",
+    "UNBOUND",
     "WATCH",
     "Log",
     "Room",
@@ -75,6 +76,8 @@ AMBER_UNCHECKED = "session.amber-unchecked"
 """Page: an AMBER alert, and nobody has measured again."""
 LEFT = "session.left-without-discharge"
 """Page: a patient has left without being discharged."""
+UNBOUND = "session.monitor-unbound"
+"""Page: a monitor sends for a session that it is not bound to."""
 UNACCOUNTED = "session.drug-unaccounted"
 """Page: a session is over, and not all of its controlled drug is accounted for."""
 TRANSFERRED = "session.transferred"
@@ -109,6 +112,7 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         PAUSE_UNRECORDED: at_once("nurse"),
         AMBER_UNCHECKED: at_once("nurse"),
         TRANSFERRED: at_once("prescriber"),
+        UNBOUND: at_once("nurse"),
         UNACCOUNTED: at_once("prescriber"),
         LEFT: ladder("left without discharge", {"prescriber": "prescriber", "welfare call": "nurse"}),
     }

@@ -26,6 +26,7 @@ from services.therapies.ketamine.alerts import (
     begin,
     fold,
     next_silence,
+    pressure_due,
 )
 
 __all__ = ["Raised", "Sample", "Watched", "impossible", "raised_id", "watch", "withdrawn"]
@@ -83,10 +84,11 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a log comes to: every alert so far, and when silence would raise the next one."""
+    """What a log comes to: every alert so far, when silence would raise the next one, and when a blood pressure is due."""
 
     alerts: tuple[Alert, ...]
     silent_at: dt.datetime | None
+    pressure_due: dt.datetime | None = None
 
 
 def watch(
@@ -113,7 +115,7 @@ def watch(
     state = fold(begin(session.started_at, frozen(session), rules), log, now, rules)
     if isinstance(state, Rejected):
         return state
-    return Watched(state.alerts, next_silence(state, rules))
+    return Watched(state.alerts, next_silence(state, rules), pressure_due(state, rules))
 
 
 _EVENTS: Final = {

@@ -81,6 +81,7 @@ class Kind:
     OVERRIDE = "override"
     DECISION_NEEDED = "decision-needed"
     CONSENT_WITHDRAWN = "consent-withdrawn"
+    DEVICE = "device"
     DEVICE_LOST = "device-lost"
     HANDOVER = "handover"
     CLOSED = "closed"

@@ -9,7 +9,7 @@ from services.session_logging.commands.infusion import Infusion
 from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.commands.room import Room
 from services.session_logging.commands.watch import Watch
-from services.session_logging.http import aftercare, arrival, infusion, ledger, sessions, watch
+from services.session_logging.http import aftercare, arrival, infusion, ledger, reports, sessions, watch
 
 __all__ = ["routes"]
 
@@ -19,6 +19,7 @@ def routes(room: Room, answers: Screening) -> tuple[Route, ...]:
     here, drug = Arrival(room), DrugLedger(room)
     return (
         *sessions.ROUTES,
+        *reports.routes(room),
         *arrival.routes(here),
         *ledger.routes(drug),
         *infusion.routes(Infusion(here, drug)),

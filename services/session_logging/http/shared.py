@@ -25,6 +25,7 @@ from services.session_logging.store import sessions as store
 from services.therapies import evidence
 
 __all__ = [
+    "DEVICE_BOUND",
     "ILLEGAL",
     "LATER",
     "NURSES",
@@ -56,6 +57,7 @@ TEAM = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
 NURSES = frozenset({Role.PRESCRIBER, Role.NURSE})
 PRESCRIBERS = frozenset({Role.PRESCRIBER})
 
+DEVICE_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
 LATER = (
     ProblemType("in-the-future", 422, "This has not happened yet"),
     ProblemType("before-check-in", 422, "The patient was not here then"),

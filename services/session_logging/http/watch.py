@@ -7,18 +7,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from services.runtime.database import Reader
+from services.runtime.edge import problems
 from services.runtime.edge.fields import Code, Id, Instant, Quantity, Request, Response, field_error
 from services.runtime.edge.policy import Bearer, role_is_enough
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, NaturalKey, Route, reply
-from services.runtime.messaging.changes import Changes, Context, Rejected
+from services.runtime.messaging.changes import Changes, Context, Rejected, Reply
 from services.runtime.messaging.unit_of_work import Decide
-from services.session_logging.commands.watch import Watch
+from services.session_logging.commands.watch import NotBound, Watch
 from services.session_logging.domain.alarms import Raised, Sample
 from services.session_logging.http.sessions import AlertShown, show_alert
 from services.session_logging.http.shared import (
-    ILLEGAL,
+    DEVICE_BOUND,
     LATER,
     NURSES,
     OUTSIDE,
@@ -40,6 +41,7 @@ _YOURS = ProblemType("not-of-your-role", 403, "RED and STOP are resolved by a pr
 Pressure = Annotated[Quantity, in_unit("mm[Hg]")]
 PerMinute = Annotated[Quantity, in_unit("/min")]
 Percent = Annotated[Quantity, in_unit("%")]
+Measured = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Scale = Annotated[int, Field(ge=0, le=4)]
 
 
@@ -66,28 +68,46 @@ class VitalsBody(Request):
 
 
 class SampleBody(Request):
-    """One second of a monitor, by its number there. ``origin`` names the recording that it comes from, if it does."""
+    """One second of a monitor, by its number there. ``origin`` names the recording that it comes from, if it does. A value that
+    no body can have refuses its own row only.
+    """
 
     seq: Annotated[int, Field(ge=0, le=2**53)]
     at: Instant
-    heart_rate: Annotated[int, Field(ge=0, le=400)] | None = None
-    resp_rate: Annotated[int, Field(ge=0, le=200)] | None = None
-    spo2: Annotated[int, Field(ge=0, le=100)] | None = None
+    heart_rate: Measured | None = None
+    resp_rate: Measured | None = None
+    spo2: Measured | None = None
     origin: Code | None = None
 
 
 class BatchBody(Request):
-    """Samples of the monitor that is bound to the session."""
+    """Samples of the monitor that is bound to the session; ``sent_at`` is what its clock shows as it sends them."""
 
     device: Code
+    sent_at: Instant | None = None
     samples: Annotated[tuple[SampleBody, ...], Field(min_length=1, max_length=600, strict=False)]
 
 
+class RowRefused(Response):
+    """A row that was not taken: ``impossible``, ``in-the-future``, ``before-check-in`` or ``conflicting``."""
+
+    seq: int
+    code: str
+
+
 class BatchShown(Response):
-    """Numbers that were taken, and those that had come before."""
+    """Numbers that were taken, that had come before, and that were refused; and how far the monitor's clock is ahead."""
 
     accepted: list[int]
     duplicates: list[int]
+    refused: list[RowRefused]
+    offset_s: float | None
+
+
+class DeviceBody(Request):
+    """The monitor that was scanned for this session; null if none is bound any more."""
+
+    device: Code | None
 
 
 class AlertPath(Request):
@@ -142,6 +162,16 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             lambda asked, *more: watch.device_lost(asked.path.session, person(asked), *more),
             errors=(OUTSIDE,),
         ),
+        act_route(
+            "bind_device",
+            "device",
+            "Bind the monitor that was scanned to the session, or none",
+            NURSES,
+            lambda asked, *more: watch.bind(asked.path.session, asked.body.device, person(asked), *more),
+            body=DeviceBody,
+            errors=(DEVICE_BOUND,),
+            example={"device": "monitor-2"},
+        ),
         Route(
             name="ingest_samples",
             method="POST",
@@ -154,7 +184,7 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             response=BatchShown,
             command=_ingest(watch),
             idempotency=NaturalKey(of="session, device and number of the sample"),
-            errors=(ILLEGAL, _BOUND, LATER[0], OUTSIDE),
+            errors=(_BOUND, OUTSIDE),
             max_body=256 * 1024,
             examples=(Example({"device": "monitor-1", "samples": [sample]}),),
         ),
@@ -211,17 +241,25 @@ def _ingest(watch: Watch) -> Callable[[Asked[BatchBody, SessionPath]], Decide]:
         body = asked.body
         samples = [
             Sample(body.device, one.seq, one.at, one.at, one.heart_rate, one.resp_rate, one.spo2, one.origin)
-            for one in {one.seq: one for one in reversed(body.samples)}.values()
+            for one in body.samples
         ]
 
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
-            made = await watch.ingest(asked.path.session, body.device, samples, read, context)
+            made = await watch.ingest(asked.path.session, samples, body.sent_at, read, context)
             if isinstance(made, Rejected):
                 return made
             if isinstance(made, evidence.Rejected):
                 return refused(made)
             changes, outcome = made
-            shown = BatchShown(accepted=sorted(outcome.accepted), duplicates=list(outcome.duplicates))
+            if isinstance(outcome, NotBound):
+                return replace(changes, reply=Reply(_BOUND.status, problems.document(_BOUND)))
+            judged = outcome.judged
+            shown = BatchShown(
+                accepted=[one.seq for one in judged.accepted],
+                duplicates=judged.duplicates,
+                refused=[RowRefused(seq=seq, code=why.value) for seq, why in judged.refused],
+                offset_s=outcome.offset.total_seconds() if outcome.offset is not None else None,
+            )
             return replace(changes, reply=reply(shown))
 
         return decide
