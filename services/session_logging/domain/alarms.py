@@ -149,7 +149,8 @@ def reading(entry: Entry) -> Reading:
         on_oxygen=data.get("on_oxygen"),
         moaa_s=data.get("moaa_s"),
         cadss6=data.get("cadss6"),
-        symptoms=frozenset(data.get("symptoms", ())),
+        # A code has no spaces; the signed lists name symptoms in words.
+        symptoms=frozenset(code.replace("-", " ") for code in data.get("symptoms", ())),
         **given,
     )
 
