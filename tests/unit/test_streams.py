@@ -23,7 +23,7 @@ def sample(seq: int, second: float, **values: Any) -> Sample:
 
 
 def judged(*batch: Sample, known: tuple[Sample, ...] = ()) -> tuple[list[int], list[int], list[tuple[int, str]]]:
-    found: Judged = judge(batch, known, NOW - dt.timedelta(minutes=10), NOW, RULES)
+    found: Judged = judge(batch, known, NOW - dt.timedelta(minutes=10), None, NOW, RULES)
     return [one.seq for one in found.accepted], found.duplicates, [(seq, why.value) for seq, why in found.refused]
 
 
@@ -60,7 +60,7 @@ def test_each_row_is_taken_or_refused_for_itself() -> None:
 
 
 def test_a_sample_of_a_clock_that_is_ahead_is_recorded_no_earlier_than_it_was_true() -> None:
-    found = judge([sample(1, 5)], (), None, NOW, RULES)
+    found = judge([sample(1, 5)], (), None, None, NOW, RULES)
     assert [one.recorded_at - NOW for one in found.accepted] == [dt.timedelta(seconds=5)]
 
 

@@ -33,12 +33,11 @@ from services.session_logging.commands.room import (
     page_keys,
 )
 from services.session_logging.domain.alarms import Raised, Sample, impossible
-from services.session_logging.domain.sessions import Kind, Session, SessionState
+from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Kind, Session, SessionState
 from services.session_logging.domain.streams import Judged, judge
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 from services.therapies import evidence
-from services.therapies.instruments import score
 
 __all__ = ["Ingested", "NotBound", "Watch"]
 
@@ -65,22 +64,25 @@ class Watch:
     async def record(
         self, session_id: UUID, data: Mapping[str, Any], at: dt.datetime | None, by: UUID, read: Reader, context: Context
     ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
-        """A set of vitals that somebody types; the alerts that follow are raised in the same commit."""
-        session = await present(session_id, read)
+        """A set of vitals that somebody types; the alerts that follow are raised in the same commit.
+
+        After the session one that was true in it is taken until the record is signed (decision A13).
+        """
+        session = await present(session_id, read, HERE | RUNNING | AFTER | ({SessionState.CLOSED} if at else set()))
         if isinstance(session, Rejected):
             return session
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if at is not None and session.closed_at is not None and at > session.closed_at:
+            return Rejected("after-session")
         if refused := fresh_or_rejected(at, session, context):
             return refused
-        typed = dict(data)
+        typed = self.room.scored(data, at or context.now, session, context)
+        if isinstance(typed, evidence.Rejected):
+            return typed
         told = []
-        if answers := typed.pop("cadss6_answers", None):
-            found = score("cadss6", answers, at or context.now, self.room.rules("instruments", session.zone, context))
-            if isinstance(found, evidence.Rejected):
-                return found
-            assert found.result is not None  # noqa: S101 - a score is always given
-            typed |= {"cadss6": found.result.total, "cadss6_answers": list(answers)}
         said = entry(Kind.VITALS, str(by), context, at, typed)
-        if wrong := impossible(said, self.room.rules("ketamine", session.zone, context)):
+        if wrong := impossible(said, self.room.pinned(session, context)):
             return wrong
         if typed.get("cadss6") is not None:
             told.append(events.cadss6_scored(session, said.id, typed["cadss6"], by, said.at))
@@ -89,6 +91,23 @@ class Watch:
             return changes
         told = [events.vitals_summarised(session, said), *told, *changes.events]
         return replace(changes, events=told), session
+
+    async def check_paper(
+        self, session_id: UUID, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """Somebody else than who typed them has compared the sets from paper with the sheet (decision B1)."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        typed = [one for one in await store.entries(read, session_id) if one.data.get("source") == "paper"]
+        if not typed:
+            return Rejected("no-paper", final=False)
+        if any(one.by == str(by) for one in typed):
+            return Rejected("self-checked", final=False)
+        said = entry(Kind.PAPER_CHECKED, str(by), context, data={"entries": [str(one.id) for one in typed]})
+        return Changes(rows=[store.entry_row(session_id, said)], patient=str(session.patient)), session
 
     async def symptoms_over(
         self, session_id: UUID, by: UUID, read: Reader, context: Context
@@ -126,12 +145,14 @@ class Watch:
         if session is None:
             return Rejected("not-found", status=404)
         device = batch[0].device
+        if session.locked_at is not None:
+            return Rejected("record-locked")
         if session.device != device:
             page = RaisePage(UNBOUND, f"{UNBOUND}:{device}:{session_id}", str(session_id))
             return Changes(pages=[page], patient=str(session.patient)), NotBound()
-        rules = self.room.rules("ketamine", session.zone, context)
+        rules = self.room.pinned(session, context)
         before = await alarms.known_samples(read, session_id, batch)
-        judged = judge(batch, before, session.checked_in_at, context.now, rules)
+        judged = judge(batch, before, session.checked_in_at, session.closed_at, context.now, rules)
         offset = sent_at - context.now if sent_at else None
         kept = store.append(
             "batch",

@@ -23,6 +23,7 @@ class Why(StrEnum):
     IMPOSSIBLE = "impossible"
     FUTURE = "in-the-future"
     EARLY = "before-check-in"
+    AFTER = "after-session"
     CONFLICTING = "conflicting"
 
 
@@ -36,7 +37,12 @@ class Judged:
 
 
 def judge(
-    batch: Sequence[Sample], known: Iterable[Sample], since: dt.datetime | None, now: dt.datetime, rules: Thresholds
+    batch: Sequence[Sample],
+    known: Iterable[Sample],
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    now: dt.datetime,
+    rules: Thresholds,
 ) -> Judged:
     """Each row for itself, in the order of the batch.
 
@@ -46,6 +52,7 @@ def judge(
     Args:
         known: samples of this monitor that have one of the batch's numbers or instants.
         since: when the patient was checked in.
+        until: when the session was closed, if it is.
     """
     found = Judged()
     numbers = {one.seq: one for one in known}
@@ -54,7 +61,7 @@ def judge(
         before = numbers.get(one.seq, instants.get(one.at))
         if before is not None and _same(before, one):
             found.duplicates.append(one.seq)
-        elif (why := _wrong(one, since, now, rules)) is not None:
+        elif (why := _wrong(one, since, until, now, rules)) is not None:
             found.refused.append((one.seq, why))
         elif before is not None:
             found.refused.append((one.seq, Why.CONFLICTING))
@@ -70,11 +77,15 @@ def _same(one: Sample, other: Sample) -> bool:
     return replace(one, recorded_at=other.recorded_at) == other
 
 
-def _wrong(one: Sample, since: dt.datetime | None, now: dt.datetime, rules: Thresholds) -> Why | None:
+def _wrong(
+    one: Sample, since: dt.datetime | None, until: dt.datetime | None, now: dt.datetime, rules: Thresholds
+) -> Why | None:
     if one.at > now + _SKEW:
         return Why.FUTURE
     if since is not None and one.at < since:
         return Why.EARLY
+    if until is not None and one.at > until:
+        return Why.AFTER
     for name, unit in _UNITS.items():
         value = getattr(one, name)
         if value is not None and (value < 0 or rules[f"possible.{name}"].met_by(Quantity.parse(f"{value} {unit}"))):

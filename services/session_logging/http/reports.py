@@ -128,7 +128,7 @@ def _handover(room: Room) -> Callable[[Asked[Any, SessionPath]], Find]:
 
 def _page(room: Room, log: Log, context: Context) -> HandoverShown:
     session, facts = log.session, facts_of(log.entries)
-    rules = room.rules("ketamine", session.zone, context)
+    rules = room.pinned(session, context)
     watched = watch(session, log.entries, log.samples, (), context.now, rules)
     dose = session.dose or {}
     ran = by_rate(log.entries, context.now) if session.started_at else None

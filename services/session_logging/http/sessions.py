@@ -250,7 +250,7 @@ def _record(asked: Asked[Any, SessionPath]) -> Find:
                     by=one.by,
                     data=dict(one.data),
                 )
-                for one in await store.entries(read, session.id)
+                for one in await store.entries(read, session.id, all_of_them=True)
             ],
             alerts=[show_alert(one) for one in await watch.alerts(read, session.id)],
             gates=[

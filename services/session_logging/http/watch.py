@@ -21,6 +21,7 @@ from services.session_logging.http.sessions import AlertShown, show_alert
 from services.session_logging.http.shared import (
     DEVICE_BOUND,
     LATER,
+    LOCKED,
     NURSES,
     OUTSIDE,
     SessionPath,
@@ -32,9 +33,12 @@ from services.session_logging.http.shared import (
 )
 from services.therapies import evidence
 
-__all__ = ["routes"]
+__all__ = ["VitalsValues", "routes", "typed"]
 
 _BOUND = ProblemType("not-bound", 409, "This monitor is not bound to this session")
+_AFTER = ProblemType("after-session", 422, "The session was over then: write an addendum")
+_PAPER = ProblemType("no-paper", 409, "Nothing was typed from paper")
+_SELF_CHECKED = ProblemType("self-checked", 403, "Who typed from paper does not check it")
 _CLOSED = ProblemType("alert-closed", 409, "The alert was resolved already")
 _YOURS = ProblemType("not-of-your-role", 403, "RED and STOP are resolved by a prescriber")
 
@@ -45,11 +49,9 @@ Measured = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Scale = Annotated[int, Field(ge=0, le=4)]
 
 
-class VitalsBody(Request):
-    """A set of vitals; what was not measured is left out. ``cadss6`` are the six answers. ``at`` is when it was true."""
+class VitalsValues(Request):
+    """What was measured and seen; what was not is left out. ``cadss6`` are the six answers."""
 
-    at: Instant | None = None
-    source: Literal["typed", "paper"] = "typed"
     sbp: Pressure | None = None
     dbp: Pressure | None = None
     heart_rate: PerMinute | None = None
@@ -61,10 +63,17 @@ class VitalsBody(Request):
     symptoms: Annotated[tuple[Code, ...], Field(max_length=20, strict=False)] = ()
 
     @model_validator(mode="after")
-    def _something(self) -> "VitalsBody":
+    def _something(self) -> "VitalsValues":
         if not any(value not in (None, ()) for name, value in self if name not in ("at", "source")):
             raise field_error("nothing-measured")
         return self
+
+
+class VitalsBody(VitalsValues):
+    """A set of vitals. ``at`` is when it was true; one that is typed from a sheet of paper says so."""
+
+    at: Instant | None = None
+    source: Literal["typed", "paper"] = "typed"
 
 
 class SampleBody(Request):
@@ -89,7 +98,7 @@ class BatchBody(Request):
 
 
 class RowRefused(Response):
-    """A row that was not taken: ``impossible``, ``in-the-future``, ``before-check-in`` or ``conflicting``."""
+    """A row that was not taken, with why: ``impossible``, ``conflicting``, or a time that is not of the session."""
 
     seq: int
     code: str
@@ -141,10 +150,18 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             "vitals",
             "Record a set of vitals; alerts that follow are raised at once",
             NURSES,
-            lambda asked, *more: watch.record(asked.path.session, _typed(asked.body), asked.body.at, person(asked), *more),
+            lambda asked, *more: watch.record(asked.path.session, typed(asked.body), asked.body.at, person(asked), *more),
             body=VitalsBody,
-            errors=(*LATER, OUTSIDE),
+            errors=(*LATER, OUTSIDE, LOCKED, _AFTER),
             example=set_of_vitals,
+        ),
+        act_route(
+            "check_paper",
+            "paper-checks",
+            "Say that the sets typed from paper are what the sheet says",
+            NURSES,
+            lambda asked, *more: watch.check_paper(asked.path.session, person(asked), *more),
+            errors=(LOCKED, _PAPER, _SELF_CHECKED),
         ),
         act_route(
             "symptoms_over",
@@ -184,7 +201,7 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             response=BatchShown,
             command=_ingest(watch),
             idempotency=NaturalKey(of="session, device and number of the sample"),
-            errors=(_BOUND, OUTSIDE),
+            errors=(_BOUND, LOCKED, OUTSIDE),
             max_body=256 * 1024,
             examples=(Example({"device": "monitor-1", "samples": [sample]}),),
         ),
@@ -219,9 +236,9 @@ def routes(watch: Watch) -> tuple[Route, ...]:
     )
 
 
-def _typed(body: VitalsBody) -> dict[str, Any]:
+def typed(body: VitalsValues) -> dict[str, Any]:
     """A set as the log keeps it: quantities as text with units."""
-    found: dict[str, Any] = {"source": body.source}
+    found: dict[str, Any] = {"source": getattr(body, "source", "typed")}
     for name in ("sbp", "dbp", "heart_rate", "resp_rate", "spo2"):
         value = getattr(body, name)
         if value is not None:
