@@ -56,7 +56,7 @@ async def _the_board_says_what_the_owners_say(made: Care) -> None:
         ("session_logging", "select id, decision is null as open from review"),
     ):
         ends |= {row["id"]: row["open"] for row in await made.rows(service, query)}
-    async with made.role("staff_dashboard") as connection:
+    async with made.as_service("staff_dashboard") as connection:
         keys = [(Kind(row["kind"]), row["id"]) for row in await connection.fetch("select kind, id from item")]
         found = (await items(Reader(connection), keys)).values()
     assert {item.id: (shown(item) or {}).get("state") for item in found if item.kind is Kind.SESSION} == states
@@ -71,12 +71,12 @@ async def _made_anew_it_is_the_same_and_nobody_hears_of_it(made: Care, stage: St
     query = f"select to_jsonb(t) - 'position' as row from {table} t order by 1"
     before = await made.rows(service, query)
     mails = len(await stage.mails())
-    async with made.role(service) as connection:
+    async with made.as_service(service) as connection:
         owners = await acts.rebuild(
             connection, made.kafka, known, consumer, by="Ann Operator", reason="to see that it is the same"
         )
     for owner in owners:
-        async with made.role(owner) as connection:
+        async with made.as_service(owner) as connection:
             await acts.replay(connection, made.kafka, made.services[owner], per_second=5000, by="Ann Operator")
     waits = "select count(*) = 0 from consumer_partition where consumer = $1 and topic like '%.replay' and not replayed"
     await made.until(service, waits, consumer, within_s=120)

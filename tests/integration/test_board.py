@@ -668,7 +668,7 @@ async def test_a_board_that_is_made_anew_is_the_one_it_was_and_sends_nothing(sce
         await connection.execute("delete from item where kind = 'task'")
     said = await _said(care)
 
-    async with scene.care.role("staff_dashboard") as connection:
+    async with scene.care.as_service("staff_dashboard") as connection:
         named = await acts.rebuild(connection, scene.care.kafka, care.services["staff_dashboard"], BOARD, **WHO)
     assert tuple(named) == OWNERS
     assert await client.done() == ("reset", "view-changed")
@@ -696,7 +696,7 @@ async def test_a_board_that_is_made_anew_is_the_one_it_was_and_sends_nothing(sce
     assert await care.value("staff_dashboard", "select count(*) from parked") == 0
     rows = await care.rows("staff_dashboard", "select actor, target, reason from audit where action = 'consumer.rebuild'")
     assert [tuple(row) for row in rows] == [("Ann Operator", BOARD, WHO["reason"])]
-    async with scene.care.role("follow_up") as connection:
+    async with scene.care.as_service("follow_up") as connection:
         with pytest.raises(ValueError, match="does more than keep rows"):
             await acts.rebuild(connection, scene.care.kafka, care.services["follow_up"], "follow_up.care", **WHO)
 
@@ -704,7 +704,7 @@ async def test_a_board_that_is_made_anew_is_the_one_it_was_and_sends_nothing(sce
 async def _replayed(scene: Scene) -> None:
     for name in OWNERS:
         service = scene.care.services[name]
-        async with scene.care.role(name) as connection:
+        async with scene.care.as_service(name) as connection:
             await acts.replay(connection, scene.care.kafka, service, per_second=5000, **WHO)
 
 

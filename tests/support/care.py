@@ -91,7 +91,7 @@ class Care:
         variables = {
             **{variable: value for variable, value in os.environ.items() if not variable.startswith("TELEMED_")},
             **self.environment,
-            "TELEMED_DATABASE_URL": self._dsn(service),
+            "TELEMED_DATABASE_URL": self._url(name),
             "TELEMED_HTTP_PORT": str(port),
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
             **environment,
@@ -109,6 +109,10 @@ class Care:
         process = Process(popen, port, log, failpoint_log)
         self.processes.append(process)
         self.running[name] = await process.ready()
+
+    def _url(self, name: str) -> str:
+        server = urlsplit(self.servers.postgres.url())
+        return f"postgresql://{self.services[name].role}:{_PASSWORD}@{server.hostname}:{server.port}/{self.database}"
 
     def urls(self) -> dict[str, list[str]]:
         """Where each service listens: every replica that lives."""
@@ -183,19 +187,14 @@ class Care:
             await connection.close()
 
     @asynccontextmanager
-    async def role(self, name: str) -> AsyncIterator[Connection]:
-        """A connection as a service's own role, as operators' commands have it."""
-        service = self.services[name]
-        database = Database(DatabaseSettings(url=SecretStr(self._dsn(service))), service.schema, Metrics())
+    async def as_service(self, name: str) -> AsyncIterator[Connection]:
+        """A connection as a service's role, as an operator's commands have it."""
+        database = Database(DatabaseSettings(url=SecretStr(self._url(name))), self.services[name].schema, Metrics())
         connection = await database.connect("operator", idle_in_transaction_s=60)
         try:
             yield connection
         finally:
             await connection.close()
-
-    def _dsn(self, service: Service) -> str:
-        server = urlsplit(self.servers.postgres.url())
-        return f"postgresql://{service.role}:{_PASSWORD}@{server.hostname}:{server.port}/{self.database}"
 
     async def rows(self, schema: str, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Rows of a service's tables."""
