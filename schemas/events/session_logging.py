@@ -36,6 +36,7 @@ __all__ = [
     "ALERT_ACKNOWLEDGED",
     "ALERT_RAISED",
     "ALERT_RESOLVED",
+    "CONSENT_WITHDRAWN",
     "EVENTS",
     "GATE_EVALUATED",
     "INFUSION_ENDED",
@@ -57,6 +58,7 @@ __all__ = [
     "AlertRaised",
     "AlertResolved",
     "AlertTier",
+    "ConsentWithdrawn",
     "GateEvaluated",
     "InfusionEnded",
     "InfusionPaused",
@@ -101,6 +103,8 @@ class SessionChanged(EventData):
         starts: when it is planned to begin.
         state: where it stands.
         nurse: who is responsible; absent before check-in.
+        by: who has changed it; absent if something that was heard did.
+        moved_at: since when it stands where it stands; absent while it is scheduled.
     """
 
     session: OpaqueId
@@ -114,6 +118,8 @@ class SessionChanged(EventData):
     starts: ZonedInstant
     state: Annotated[Code, open_code(SessionState)]
     nurse: OpaqueId | None = None
+    by: OpaqueId | None = None
+    moved_at: AwareDatetime | None = None
 
 
 class GateEvaluated(EventData):
@@ -234,6 +240,24 @@ class InfusionEnded(EventData):
     reason: Code
     by: OpaqueId
     ended_at: AwareDatetime
+
+
+class ConsentWithdrawn(EventData):
+    """The patient has withdrawn consent at the chair; who owns it writes that down.
+
+    Attributes:
+        session: at which.
+        case: for which the consent was.
+        patient: whose.
+        by: who has recorded it.
+        withdrawn_at: when.
+    """
+
+    session: OpaqueId
+    case: OpaqueId
+    patient: PatientId
+    by: OpaqueId
+    withdrawn_at: AwareDatetime
 
 
 class VitalsSummarised(EventData):
@@ -407,7 +431,9 @@ class SessionDischarged(EventData):
 
 
 class SessionEnding(StrEnum):
-    """How a session ended."""
+    """How a session ended: ``completed`` with the whole bag given and a signed discharge, ``aborted`` before the start, or with
+    a signed discharge after a part of the bag, ``voided`` if it was entered by mistake.
+    """
 
     COMPLETED = "completed"
     ABORTED = "aborted"
@@ -434,6 +460,7 @@ class SessionClosed(EventData):
         peak_sbp: highest systolic pressure of the infusion; absent if none was measured.
         record_due_on: local day by which the monitoring record is due; absent if none is.
         closed_at: when.
+        by: who closed it; absent if something that was heard did.
     """
 
     session: OpaqueId
@@ -447,6 +474,7 @@ class SessionClosed(EventData):
     peak_sbp: Annotated[int, in_unit("mm[Hg]"), Field(ge=0, le=400)] | None = None
     record_due_on: date | None = None
     closed_at: AwareDatetime
+    by: OpaqueId | None = None
 
 
 _OWNER = "session_logging"
@@ -469,6 +497,8 @@ SESSION_CHANGED = event_type(
         starts=ZonedInstant(at=AT, zone="America/New_York"),
         state="checked-in",
         nurse=STAFF,
+        by=STAFF,
+        moved_at=AT,
     ),
 )
 GATE_EVALUATED = event_type(
@@ -533,6 +563,14 @@ INFUSION_ENDED = event_type(
     InfusionEnded,
     since=SINCE,
     sample=InfusionEnded(session=THING, patient=PATIENT, given=_MG, reason="complete", by=STAFF, ended_at=AT),
+)
+CONSENT_WITHDRAWN = event_type(
+    _OWNER,
+    "consent-withdrawn",
+    ConsentWithdrawn,
+    since=SINCE,
+    urgent=True,
+    sample=ConsentWithdrawn(session=THING, case=CASE, patient=PATIENT, by=STAFF, withdrawn_at=AT),
 )
 VITALS_SUMMARISED = event_type(
     _OWNER,
@@ -636,6 +674,7 @@ SESSION_CLOSED = event_type(
         peak_sbp=158,
         record_due_on=date(2027, 2, 1),
         closed_at=AT,
+        by=STAFF,
     ),
 )
 INSTRUMENT_SCORED = event_type(_OWNER, "instrument-scored", InstrumentScored, since=SINCE, sample=instrument_sample())
@@ -650,6 +689,7 @@ EVENTS = (
     INFUSION_PAUSED,
     INFUSION_RESUMED,
     INFUSION_ENDED,
+    CONSENT_WITHDRAWN,
     VITALS_SUMMARISED,
     ALERT_RAISED,
     ALERT_ACKNOWLEDGED,

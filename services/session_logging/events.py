@@ -23,6 +23,7 @@ __all__ = [
     "alert_raised",
     "alert_resolved",
     "cadss6_scored",
+    "consent_withdrawn",
     "gate_evaluated",
     "infusion_ended",
     "infusion_paused",
@@ -60,8 +61,8 @@ def measure(text: str) -> Measure:
     return Measure(value=quantity.value, unit=quantity.unit)
 
 
-def session_changed(session: Session) -> NewEvent:
-    """A session, whole."""
+def session_changed(session: Session, by: UUID | None = None) -> NewEvent:
+    """A session, whole, and who has changed it; nobody if something that was heard did."""
     data = session_logging.SessionChanged(
         session=session.id,
         plan=session.plan,
@@ -74,6 +75,8 @@ def session_changed(session: Session) -> NewEvent:
         starts=ZonedInstant(at=session.starts_at, zone=session.zone),
         state=session.state,
         nurse=session.nurse,
+        by=by,
+        moved_at=session.moved_at,
     )
     return _event(session_logging.SESSION_CHANGED, session, data)
 
@@ -256,6 +259,14 @@ def adverse_event_resolved(event: AdverseEvent) -> NewEvent:
     return _event(session_logging.ADVERSE_EVENT_RESOLVED, event, data)
 
 
+def consent_withdrawn(session: Session, by: UUID, at: dt.datetime) -> NewEvent:
+    """The patient has withdrawn consent at the chair; consultation, which owns it, writes it down."""
+    data = session_logging.ConsentWithdrawn(
+        session=session.id, case=session.case, patient=session.patient, by=by, withdrawn_at=at
+    )
+    return _event(session_logging.CONSENT_WITHDRAWN, session, data)
+
+
 def session_discharged(session: Session, by: UUID, at: dt.datetime, contact_due_at: dt.datetime) -> NewEvent:
     """The patient may go; the contact after it is asked for by this."""
     data = session_logging.SessionDischarged(
@@ -264,7 +275,13 @@ def session_discharged(session: Session, by: UUID, at: dt.datetime, contact_due_
     return _event(session_logging.SESSION_DISCHARGED, session, data)
 
 
-def session_closed(session: Session, given: str | None, peak_sbp: int | None, record_due_on: dt.date | None) -> NewEvent:
+def session_closed(
+    session: Session,
+    given: str | None = None,
+    peak_sbp: int | None = None,
+    record_due_on: dt.date | None = None,
+    by: UUID | None = None,
+) -> NewEvent:
     """Nothing more happens in it."""
     assert session.ending is not None  # noqa: S101 - only a closed one is told
     assert session.closed_at is not None  # noqa: S101 - likewise
@@ -280,6 +297,7 @@ def session_closed(session: Session, given: str | None, peak_sbp: int | None, re
         peak_sbp=peak_sbp,
         record_due_on=record_due_on,
         closed_at=session.closed_at,
+        by=by,
     )
     return _event(session_logging.SESSION_CLOSED, session, data)
 

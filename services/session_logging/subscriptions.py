@@ -14,11 +14,11 @@ from schemas.events import consultation, follow_up, treatment_planning
 from schemas.events.shared import RiskFlagged
 from services.directory.subscriptions import directory
 from services.runtime.database import Reader
-from services.runtime.messaging.changes import Changes, Context, Put
+from services.runtime.messaging.changes import Changes, Context, Put, RowChange
 from services.runtime.messaging.inbox import Subscription
 from services.session_logging import events
-from services.session_logging.commands.room import Log, Room, entry
-from services.session_logging.domain.sessions import BEFORE, RUNNING, Kind, Session, SessionEnding, SessionState, Terms
+from services.session_logging.commands.room import SYSTEM, Log, Room, entry, written
+from services.session_logging.domain.sessions import HERE, RUNNING, Kind, Session, SessionEnding, SessionState, Terms, move
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
 
@@ -26,7 +26,6 @@ __all__ = ["FACTS", "subscriptions"]
 
 FACTS = "session_logging.facts"
 """Name of the consumer whose facts the gates read."""
-_SYSTEM = "session_logging"
 _NOT_HERE = (SessionState.SCHEDULED, SessionState.CLOSED)
 
 
@@ -96,11 +95,12 @@ class _Plans:
         if self._status == "active":
             return state, Changes(rows=[known])
         off = [log for log in here if log.session.state is SessionState.SCHEDULED] if self._status == "stopped" else []
-        rows, told = [], []
+        rows: list[RowChange] = []
+        told = []
         for log in off:
             cancelled = _cancelled(log.session, context)
-            rows.append(store.session_row(cancelled))
-            told += [events.session_changed(cancelled), events.session_closed(cancelled, None, None, None)]
+            rows += written(log.session, cancelled, SYSTEM, context)
+            told += [events.session_changed(cancelled), events.session_closed(cancelled)]
         left = [log for log in here if log not in off]
         chair = [log for log in left if log.session.state is not SessionState.SCHEDULED]
         _, changes = _arrived(self._room, known, chair, Kind.DECISION_NEEDED, f"plan-{self._status}", context)
@@ -147,31 +147,35 @@ class _Signed:
                     version=known.version if known else 0,
                 )
             )
-        off = [_cancelled(session, context) for session in scheduled.values()]
-        told = [events.session_changed(one) for one in [*wanted, *off]]
-        told += [events.session_closed(one, None, None, None) for one in off]
+        off = [(session, _cancelled(session, context)) for session in scheduled.values()]
+        told = [events.session_changed(one) for one in [*wanted, *(after for _, after in off)]]
+        told += [events.session_closed(after) for _, after in off]
         # A plan that is held stays held: only a release makes it active again.
         known_plan = store.plan_row(data.plan, {"patient": data.patient, "number": data.version})
         chair = [log for log in state or () if log.session.state is not SessionState.SCHEDULED]
         _, changes = _arrived(self.room, known_plan, chair, Kind.DECISION_NEEDED, "plan-amended", context)
-        rows = [store.session_row(one) for one in [*wanted, *off]]
+        rows: list[RowChange] = [store.session_row(one) for one in wanted]
+        rows += [row for before, after in off for row in written(before, after, SYSTEM, context)]
         return None, replace(changes, rows=[*rows, *changes.rows], events=[*told, *changes.events])
 
 
 def _cancelled(session: Session, context: Context) -> Session:
-    return replace(session, state=SessionState.CLOSED, ending=SessionEnding.CANCELLED.value, closed_at=context.now, device=None)
+    return move(session, SessionState.CLOSED, context.now, ending=SessionEnding.CANCELLED.value, closed_at=context.now)
 
 
 def _arrived(room: Room, known: Put, logs: Sequence[Log], kind: str, code: str, context: Context) -> tuple[None, Changes]:
     """A fact, and what it means for patients who are here: an alert while the infusion runs, a closed gate before it."""
     found = Changes(rows=[known])
     for log in logs:
-        said = entry(kind, _SYSTEM, context, data={"code": code})
+        said = entry(kind, SYSTEM, context, data={"code": code})
         if log.session.state in RUNNING:
             changes = room.logged(log, log.session, [said], context)
             assert not isinstance(changes, evidence.Rejected)  # noqa: S101 - an entry of now is never refused
-        elif log.session.state in BEFORE:
-            changes = Changes(rows=[store.session_row(log.session), store.entry_row(log.session.id, said)])
+        elif log.session.state in HERE:
+            held = move(log.session, SessionState.HELD, context.now)
+            told = [events.session_changed(held)] if held.state is not log.session.state else []
+            rows = [*written(log.session, held, SYSTEM, context), store.entry_row(log.session.id, said)]
+            changes = Changes(rows=rows, events=told)
         else:
             continue
         found = Changes(

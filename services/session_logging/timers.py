@@ -1,5 +1,6 @@
 """What the room does when time comes: silence raises its alerts, and what an alert asks for is looked for."""
 
+import datetime as dt
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +13,7 @@ from services.session_logging.commands.watch import Watch
 from services.session_logging.domain.alarms import Raised
 from services.session_logging.store import watch as alarms
 
-__all__ = ["AlertDue", "Silence"]
+__all__ = ["AlertDue", "Silence", "Stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,26 @@ class Silence:
 
     def decide(self, state: Log | None, item: Timer, context: Context) -> tuple[Log | None, Changes]:
         return (state, Changes()) if state is None else (None, self.watch.silence(state, context))
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Tells what follows from a STOP, which itself writes as little as it can and waits for nobody."""
+
+    watch: Watch
+
+    def key(self, item: Timer) -> UUID:
+        return UUID(item.subject)
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Log]:
+        return await logs(read, keys)
+
+    def decide(self, state: Log | None, item: Timer, context: Context) -> tuple[Log | None, Changes]:
+        if state is None:
+            raise LookupError("the session is not known")
+        at = item.payload.get("withdrawn_at")
+        withdrawn_at = dt.datetime.fromisoformat(at) if at else None
+        return state, self.watch.stopped(state, UUID(item.payload["by"]), withdrawn_at, context)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,11 @@ class Answer:
 
 @dataclass
 class Care:
-    """See the module. Services are named as in the catalogue."""
+    """See the module. Services are named as in the catalogue.
+
+    Attributes:
+        ports: where a service listens, for those that have to be found again; the others take a free port each time.
+    """
 
     servers: Servers
     provider: Provider
@@ -70,6 +74,7 @@ class Care:
     session: aiohttp.ClientSession
     services: Mapping[str, Service]
     people: Mapping[str, Person]
+    ports: dict[str, int] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
     running: dict[str, Process] = field(default_factory=dict)
 
@@ -80,7 +85,7 @@ class Care:
     async def _spawn(self, name: str, environment: Mapping[str, str]) -> None:
         service = self.services[name]
         number = len(self.processes)
-        port = free_ports(1)[0]
+        port = self.ports.get(name) or free_ports(1)[0]
         log, failpoint_log = self.folder / f"{name}-{number}.log", self.folder / f"{name}-{number}.failpoints"
         variables = {
             **{variable: value for variable, value in os.environ.items() if not variable.startswith("TELEMED_")},

@@ -1,5 +1,6 @@
 """Use cases of a case: what is known of it, consent, and the question to the rules."""
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -168,10 +169,7 @@ class Cases:
             return Rejected("not-found", status=404)
         if known.withdrawn_at is not None:
             return Rejected("consent-withdrawn")
-        wanted = replace(known, withdrawn_at=context.now, withdrawn_by=by)
-        row = store.consent_row(wanted)
-        told = events.consent_withdrawn(case, wanted)
-        return Changes(rows=[row], events=[told], patient=str(case.patient)), replace(wanted, version=row.version)
+        return withdrawn(case, known, by, context.now)
 
     async def evaluate(
         self, case_id: UUID, by: str, read: Reader, context: Context
@@ -232,6 +230,14 @@ class Cases:
 async def _zone(read: Reader) -> str:
     hours = await directory.opening_hours(read)
     return hours.zone if hours else "UTC"
+
+
+def withdrawn(case: Case, consent: Consent, by: str, at: dt.datetime) -> tuple[Changes, Consent]:
+    """A consent that holds no longer, and who is told."""
+    wanted = replace(consent, withdrawn_at=at, withdrawn_by=by)
+    row = store.consent_row(wanted)
+    told = events.consent_withdrawn(case, wanted)
+    return Changes(rows=[row], events=[told], patient=str(case.patient)), replace(wanted, version=row.version)
 
 
 async def _open(read: Reader, case_id: UUID) -> Case | Rejected:

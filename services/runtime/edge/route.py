@@ -145,6 +145,7 @@ class Route:
         status: of success.
         idempotency: for unsafe methods that are not repeatable by nature (POST, PATCH): ``KEY_REQUIRED`` or a ``NaturalKey``.
         edits: reads the version that ``If-Match`` must name; then the header is required.
+        alone: whether a command has its transaction to itself, so that it waits for no other's.
         about: which record a request is about: names to ids. Default: the path parameters.
         errors: what the decision may answer beside the edge's own errors.
         media_types: what the body may be.
@@ -169,6 +170,7 @@ class Route:
     status: int = 200
     idempotency: _KeyRequired | NaturalKey | None = None
     edits: Version | None = None
+    alone: bool = False
     about: Callable[[Any], Mapping[str, str]] | None = None
     errors: tuple[ProblemType, ...] = ()
     media_types: tuple[str, ...] = ("application/json",)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from services.runtime import log, tracing
 from services.runtime.database import Budget, Database, OutcomeUnknown, Reader, Unavailable
 from services.runtime.edge import openapi, problems, strict_json
+from services.runtime.edge.assets import Page, add_pages
 from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
 from services.runtime.edge.pages import link
 from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature, role_is_enough
@@ -43,7 +44,7 @@ _ID = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 _ETAG = re.compile(r'^"([0-9]{1,18})"$')
 _SENT_BY_THE_BOARD = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent")
 _RETRY = {"Retry-After": "1"}
-_SECURE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "telemed"}
+_SECURE = {"X-Content-Type-Options": "nosniff", "Server": "telemed"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -58,11 +59,13 @@ class Edge:
         unit_of_work: UnitOfWork,
         database: Database,
         settings: HttpSettings,
+        pages: Sequence[Page] = (),
     ) -> None:
         check(routes)
         if authenticate is None and any(isinstance(route.policy, Bearer) for route in routes):
             raise RouteError("routes for signed-in users are declared, and nothing that verifies their tokens")
         self.routes = tuple(routes)
+        self._pages = tuple(pages)
         self._authenticate = authenticate or _nobody
         self._unit_of_work = unit_of_work
         self._database = database
@@ -93,6 +96,7 @@ class Edge:
 
         application.router.add_get("/openapi.json", describe)
         application.router.add_get("/docs", show)
+        add_pages(application, self._pages, _expect)
         return application
 
     # --- around every request --------------------------------------------------------------------------------------
@@ -113,6 +117,7 @@ class Edge:
         """What every answer has in its head, also one whose body goes on for hours."""
         if "request_id" not in request:
             return  # refused before anything of ours saw it
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers.update(_SECURE)
         response.headers["X-Request-Id"] = request["request_id"]
         if traceparent := request.get("traceparent") or tracing.current_traceparent():
@@ -326,7 +331,7 @@ class Edge:
             entry = audit_entry(route, asked, target, related=related, reason=reason, patient=patient)
             return replace(decided, audit=[*decided.audit, entry])
 
-        outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None)
+        outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None or route.alone)
         if isinstance(outcome, Rejected):
             if not outcome.body:
                 kind = _kind(route, outcome)

@@ -18,9 +18,9 @@ from services.runtime.messaging.changes import Changes, Context, NewEvent, Raise
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, illegal, kept, present, shut_by
 from services.session_logging.commands.infusion import given
-from services.session_logging.commands.room import LEFT, Log, entry
+from services.session_logging.commands.ledger import DrugLedger
+from services.session_logging.commands.room import LEFT, TRANSFERRED, Log, entry, in_order_or_rejected, written
 from services.session_logging.domain.adverse_events import REVIEWED_FROM, AdverseEvent, Reported
-from services.session_logging.domain.drug import balance
 from services.session_logging.domain.gates import discharge_case
 from services.session_logging.domain.sessions import (
     AFTER,
@@ -31,6 +31,8 @@ from services.session_logging.domain.sessions import (
     Session,
     SessionEnding,
     SessionState,
+    move,
+    newest,
 )
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
@@ -40,10 +42,39 @@ from services.therapies.ketamine.discharge import Discharge, discharge
 from services.therapies.ketamine.records import AdverseEvent as Graded
 from services.therapies.ketamine.records import Serious, propose_grade
 
-__all__ = ["Aftercare", "DischargeContent", "Home"]
+__all__ = ["Aftercare", "Closing", "DischargeContent", "Home"]
 
-_UNBALANCED = frozenset({SessionEnding.LEFT_AGAINST_ADVICE, SessionEnding.ELOPED, SessionEnding.TRANSFERRED})
-"""Endings that are true whatever the ledger says; its discrepancy stays to be explained."""
+_PAGES = {
+    SessionEnding.LEFT_AGAINST_ADVICE: LEFT,
+    SessionEnding.ELOPED: LEFT,
+    SessionEnding.TRANSFERRED: TRANSFERRED,
+}
+"""Endings that are true whatever is missing: whom they call. A discrepancy of the ledger stays to be explained."""
+_EXPLAINED = frozenset({SessionEnding.ABORTED, SessionEnding.VOIDED})
+"""Endings that somebody decides, and gives the reason for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a session ends, and since when.
+
+    Attributes:
+        at: when it was true; now if it is not said.
+        note: why; it stays in the room.
+        called_at: of a transfer: when the ambulance was called.
+        screened: of who leaves by themselves: what became of the suicide screen that they were offered.
+    """
+
+    ending: SessionEnding
+    at: dt.datetime | None = None
+    note: str = ""
+    called_at: dt.datetime | None = None
+    screened: str | None = None
+
+    def said(self) -> dict[str, Any]:
+        """As the log keeps it."""
+        called = self.called_at.isoformat() if self.called_at else None
+        return {"ending": self.ending.value, "note": self.note, "called_at": called, "screened": self.screened}
 
 
 class DischargeContent(BaseModel):
@@ -78,9 +109,10 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Aftercare:
-    """The use cases, in the room of ``Arrival``."""
+    """The use cases, in the room of ``Arrival``, with the ledger that has to balance."""
 
     arrival: Arrival
+    ledger: DrugLedger
 
     async def enter_adverse_event(
         self, session_id: UUID, said: Reported, by: str, read: Reader, context: Context
@@ -113,7 +145,7 @@ class Aftercare:
         rows: list[RowChange] = [drugs.adverse_event_row(made)]
         told: list[NewEvent] = [events.adverse_event_recorded(made)]
         if made.grade >= REVIEWED_FROM and await store.review_of_session(read, session_id) is None:
-            review, opened = await self._review(session, read, context)
+            review, opened = await self._review(session, "adverse-event", read, context)
             rows.append(review)
             told.append(opened)
         return Changes(rows=rows, events=told, patient=str(session.patient)), replace(made, version=1)
@@ -162,7 +194,7 @@ class Aftercare:
             return Rejected("not-qualified", final=False)
         if given_signature.licence != region:
             return Rejected("wrong-licence", final=False)
-        if refused := await self._unbalanced(session, read, context):
+        if refused := await self.ledger.unbalanced(session, read, context):
             return refused
         version = session.version
         signed = sign(
@@ -171,7 +203,8 @@ class Aftercare:
         if isinstance(signed, Rejected):
             return signed
         rules = self.arrival.room.rules("ketamine", session.zone, context)
-        changes, closed = await self._close(session, SessionEnding.COMPLETED, who.person, "", read, context)
+        closing = Closing(await self._ended_as(session, read))
+        changes, closed = await self._close(session, closing, UUID(who.person), read, context)
         due = context.now + rules["check.after_discharge"].elapsed
         told = events.session_discharged(closed, UUID(who.person), context.now, due)
         kept_row = kept(home.gate.id, session, "discharge", found, who.person, context)
@@ -179,19 +212,34 @@ class Aftercare:
         return changes, closed
 
     async def close(
-        self, session_id: UUID, ending: SessionEnding, note: str, by: UUID, read: Reader, context: Context
+        self, session_id: UUID, closing: Closing, by: UUID, read: Reader, context: Context
     ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
-        """A session that ends in another way than by a signed discharge."""
+        """A session that ends in another way than by a signed discharge, at the time at which it did.
+
+        One that nobody has begun needs a reason and a drug that is accounted for. Who has left, or was taken away, has:
+        nothing that is missing refuses that, a human is called, and follow-up sets its clocks by the event (decisions B5, B6).
+        """
         session = await store.session(read, session_id)
         if session is None:
             return Rejected("not-found", status=404)
-        if session.state not in ENDINGS[ending]:
+        if session.state not in ENDINGS[closing.ending]:
             return illegal(session)
-        if ending not in _UNBALANCED and (refused := await self._unbalanced(session, read, context)):
+        if refused := in_order_or_rejected(closing.at, session, context):
             return refused
-        changes, closed = await self._close(session, ending, str(by), note, read, context)
-        if ending in (SessionEnding.LEFT_AGAINST_ADVICE, SessionEnding.ELOPED):
-            changes = replace(changes, pages=[RaisePage(LEFT, f"left:{session_id}", str(session_id))])
+        if closing.ending is SessionEnding.NO_SHOW and context.now < session.starts_at:
+            return Rejected("not-yet", final=False)
+        if closing.ending in _EXPLAINED and not closing.note.strip():
+            return Rejected("reason-missing", final=False)
+        if closing.ending not in _PAGES and (unexplained := await self.ledger.unbalanced(session, read, context)):
+            return unexplained
+        changes, closed = await self._close(session, closing, by, read, context)
+        if code := _PAGES.get(closing.ending):
+            left = RaisePage(code, f"{code}:{session_id}", str(session_id))
+            missing = await self.ledger.missing(session, read, context)
+            changes = replace(changes, pages=[*changes.pages, left, *missing])
+        if closing.ending is SessionEnding.TRANSFERRED and await store.review_of_session(read, session_id) is None:
+            review, opened = await self._review(session, "transferred", read, context)
+            changes = replace(changes, rows=[*changes.rows, review], events=[*changes.events, opened])
         return changes, closed
 
     async def decide_review(
@@ -227,7 +275,7 @@ class Aftercare:
             approver=found.approver,
         )
         state = SessionState.DISCHARGE_READY if found.outcome is Outcome.READY else SessionState.RECOVERY
-        gate = Gate(uuid_utils.compat.uuid7(), replace(session, state=state), found)
+        gate = Gate(uuid_utils.compat.uuid7(), move(session, state, context.now), found)
         return found, Home(gate, content, content_hash(content), found.result.earliest if found.result else None)
 
     def _asked(
@@ -240,30 +288,17 @@ class Aftercare:
             )
         ]
         if moved.state is not session.state:
-            told.append(events.session_changed(moved))
-        rows = [store.session_row(moved), kept(home.gate.id, session, "discharge", found, by, context)]
+            told.append(events.session_changed(moved, UUID(by)))
+        rows = [*written(session, moved, by, context), kept(home.gate.id, session, "discharge", found, by, context)]
         return Changes(rows=rows, events=told, patient=str(session.patient)), home
 
-    async def _unbalanced(self, session: Session, read: Reader, context: Context) -> Rejected | evidence.Rejected | None:
-        """Why the drug of a session is not accounted for."""
-        drawn = await drugs.drawn(read, session.id)
-        if drawn is None:
-            return None
-        entries = await store.entries(read, session.id)
-        started = next((one.by for one in entries if one.kind == Kind.START), "")
-        if started and session.pump_volume is None:
-            return Rejected("pump-not-read", final=False)
-        pump = Quantity.parse(session.pump_volume or "0 mL")
-        rules = self.arrival.room.rules("ketamine", session.zone, context)
-        found = balance(drawn, pump, await drugs.wastes(read, session.id), started, rules)
-        return found if isinstance(found, evidence.Rejected) else None
-
     async def _close(
-        self, session: Session, ending: SessionEnding, by: str, note: str, read: Reader, context: Context
+        self, session: Session, closing: Closing, by: UUID, read: Reader, context: Context
     ) -> tuple[Changes, Session]:
         room = self.arrival.room
-        closed = replace(session, state=SessionState.CLOSED, ending=ending.value, closed_at=context.now, device=None, rate=None)
-        said = entry(Kind.CLOSED, by, context, data={"ending": ending.value, "note": note})
+        at = closing.at or context.now
+        closed = move(session, SessionState.CLOSED, at, ending=closing.ending.value, closed_at=at, device=None, rate=None)
+        said = entry(Kind.CLOSED, str(by), context, at, closing.said())
         log = await Log.load(read, session)
         changes = room.logged(log, closed, [said], context)
         assert isinstance(changes, Changes)  # noqa: S101 - the end of a session is never refused by its alerts
@@ -272,17 +307,25 @@ class Aftercare:
             day = room.moment(session, context).date
             due = day + room.rules("ketamine", session.zone, context)["record.due"].elapsed
         told = [
-            events.session_changed(closed),
-            events.session_closed(closed, await given(closed, read, self.arrival, context), _peak(log.entries, session), due),
+            events.session_changed(closed, by),
+            events.session_closed(
+                closed, await given(closed, read, self.arrival, context), _peak(log.entries, session), due, by
+            ),
         ]
         changes = replace(changes, events=[*changes.events, *told])
         return changes, replace(closed, version=session.version + 1)
 
-    async def _review(self, session: Session, read: Reader, context: Context) -> tuple[Any, NewEvent]:
+    async def _ended_as(self, session: Session, read: Reader) -> SessionEnding:
+        """What a signed discharge ends: the whole of it, or an infusion that was stopped before the bag was empty."""
+        ended = newest(await store.entries(read, session.id), Kind.END)
+        whole = ended is not None and ended.data["reason"] == "complete"
+        return SessionEnding.COMPLETED if whole else SessionEnding.ABORTED
+
+    async def _review(self, session: Session, cause: str, read: Reader, context: Context) -> tuple[Any, NewEvent]:
         others = (await store.sessions_of_patients(read, [session.patient]))[session.patient]
         starts = next((one.starts_at for one in others if one.id != session.id), None)
         wait = self.arrival.room.rules("ketamine", session.zone, context)["check.after_discharge"].elapsed
-        opened = Review(uuid_utils.compat.uuid7(), session.patient, session.id, "adverse-event", context.now)
+        opened = Review(uuid_utils.compat.uuid7(), session.patient, session.id, cause, context.now)
         return store.review_row(opened), events.review_opened(opened, starts or context.now + wait)
 
 

@@ -1,30 +1,43 @@
-"""Use cases before the infusion: check-in, facts of the day, dose, drug, decisions and overrides, the start gate."""
+"""Use cases before the infusion: check-in, facts of the day, dose, decisions and overrides, the start gate."""
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat
 
-from schemas.values import Moment, Quantity
+from schemas.values import Moment
 from services.runtime.database import Reader
+from services.runtime.edge import problems
 from services.runtime.edge.principal import Principal
+from services.runtime.edge.problems import FieldProblem, ProblemType
 from services.runtime.messaging.changes import Changes, Context, Rejected, RowChange
 from services.session_logging import events
-from services.session_logging.commands.room import Room, entry, fresh_or_rejected
-from services.session_logging.domain.drug import Drawing, Drawn, Waste
+from services.session_logging.commands.room import Room, entry, fresh_or_rejected, written
 from services.session_logging.domain.gates import Known, Stock, dose_case, prescriber_named, start_case
-from services.session_logging.domain.sessions import BEFORE, Kind, Session, SessionState, may_move
-from services.session_logging.store import aftercare as drugs
+from services.session_logging.domain.sessions import (
+    AFTER,
+    BEFORE,
+    HERE,
+    RUNNING,
+    Kind,
+    Session,
+    SessionState,
+    allowed,
+    may_move,
+    move,
+)
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
 from services.therapies.evidence import Evaluation, Outcome, plain
 from services.therapies.ketamine.dosing import dose_of_the_day
 from services.therapies.ketamine.gates import FrozenBaseline, start_gate
 
-__all__ = ["Arrival", "Gate", "asked", "illegal", "kept", "present", "shut_by"]
+__all__ = ["ILLEGAL", "Arrival", "Gate", "asked", "illegal", "kept", "present", "shut_by"]
+
+ILLEGAL = ProblemType("illegal-move", 409, "The session cannot do this from where it stands: its state and its moves are named")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +66,12 @@ class Arrival:
             return illegal(session)
         if self.room.moment(session, context).date != Moment(session.starts_at, session.zone).date:
             return Rejected("not-today", final=False)
-        here = replace(session, state=SessionState.CHECKED_IN, nurse=nurse, device=device, checked_in_at=context.now)
+        if device is not None and await store.bound_elsewhere(read, device, session_id):
+            return Rejected("device-bound", final=False)
+        here = move(session, SessionState.CHECKED_IN, context.now, nurse=nurse, device=device, checked_in_at=context.now)
         said = entry(Kind.FACTS, str(nurse), context, data=facts)
-        rows: list[RowChange] = [store.session_row(here), store.entry_row(session.id, said)]
-        changes = Changes(rows=rows, events=[events.session_changed(here)], patient=str(session.patient))
+        rows = [*written(session, here, str(nurse), context), store.entry_row(session.id, said)]
+        changes = Changes(rows=rows, events=[events.session_changed(here, nurse)], patient=str(session.patient))
         return changes, replace(here, version=session.version + 1)
 
     async def say(
@@ -83,7 +98,7 @@ class Arrival:
         taken = replace(session, nurse=nurse)
         said = entry(Kind.HANDOVER, str(nurse), context, data={"from": str(session.nurse)})
         rows: list[RowChange] = [store.session_row(taken), store.entry_row(session.id, said)]
-        changes = Changes(rows=rows, events=[events.session_changed(taken)], patient=str(session.patient))
+        changes = Changes(rows=rows, events=[events.session_changed(taken, nurse)], patient=str(session.patient))
         return changes, replace(taken, version=session.version + 1)
 
     async def settle_dose(
@@ -105,62 +120,6 @@ class Arrival:
         identifier = uuid_utils.compat.uuid7()
         rows: list[RowChange] = [store.session_row(settled), kept(identifier, session, "dose", found, by, context)]
         return Changes(rows=rows, patient=str(session.patient)), replace(settled, version=session.version + 1), found
-
-    async def draw(
-        self, session_id: UUID, wanted: Drawing, by: str, read: Reader, context: Context
-    ) -> tuple[Changes, Session] | Rejected:
-        """What was drawn from which vial; as much of it goes into the bag as the dose of the day says."""
-        session = await present(session_id, read, BEFORE)
-        if isinstance(session, Rejected):
-            return session
-        if session.dose is None:
-            return Rejected("dose-not-settled", final=False)
-        if await drugs.drawn(read, session_id) is not None:
-            return Rejected("drug-drawn")
-        if wanted.expires < self.room.moment(session, context).date:
-            return Rejected("drug-expired")
-        dose = session.dose
-        same = (wanted.strength, Quantity.parse(wanted.into_bag), Quantity.parse(wanted.bag)) == (
-            dose["strength"],
-            Quantity.parse(dose["volume"]),
-            Quantity.parse(dose["bag"]),
-        )
-        if not same or Quantity.parse(wanted.drawn) < Quantity.parse(wanted.into_bag):
-            return Rejected("not-the-dose", final=False)
-        drawn = Drawn(**asdict(wanted), session=session_id, drawn_by=by, drawn_at=context.now)
-        said = entry(Kind.DRUG, by, context, data={"drawn": wanted.drawn, "into_bag": wanted.into_bag})
-        rows: list[RowChange] = [
-            store.session_row(session),
-            drugs.drawn_row(drawn),
-            store.entry_row(session.id, said),
-        ]
-        return Changes(rows=rows, patient=str(session.patient)), replace(session, version=session.version + 1)
-
-    async def waste(
-        self, session_id: UUID, volume: str, by: str, read: Reader, context: Context
-    ) -> tuple[Changes, Waste] | Rejected:
-        """Drug is thrown away; it counts once a second person has said that they saw it."""
-        session = await present(session_id, read)
-        if isinstance(session, Rejected):
-            return session
-        if await drugs.drawn(read, session_id) is None:
-            return Rejected("drug-not-drawn", final=False)
-        wanted = Waste(uuid_utils.compat.uuid7(), session_id, volume, by, context.now)
-        return Changes(rows=[drugs.waste_row(wanted)], patient=str(session.patient)), replace(wanted, version=1)
-
-    async def witness(self, waste_id: UUID, by: str, read: Reader, context: Context) -> tuple[Changes, Waste] | Rejected:
-        """A nurse or prescriber who neither drew nor gave the drug has seen it thrown away."""
-        waste = await drugs.waste(read, waste_id)
-        drawn = await drugs.drawn(read, waste.session) if waste else None
-        if waste is None or drawn is None:
-            return Rejected("not-found", status=404)
-        if waste.witness is not None:
-            return Rejected("witnessed")
-        started = [one.by for one in await store.entries(read, waste.session) if one.kind in (Kind.START, Kind.RESUME)]
-        if by in (waste.wasted_by, drawn.drawn_by, *started):
-            return Rejected("self-witnessed", final=False)
-        seen = replace(waste, witness=by, witnessed_at=context.now)
-        return Changes(rows=[drugs.waste_row(seen)]), replace(seen, version=waste.version + 1)
 
     async def decide(
         self, session_id: UUID, who: Principal, data: Mapping[str, Any], read: Reader, context: Context
@@ -207,13 +166,13 @@ class Arrival:
 def asked(session: Session, found: Evaluation[Any], by: str, context: Context) -> tuple[Changes, Gate]:
     """A start gate that was asked: kept, told, and the session is ready or held by it."""
     state = SessionState.READY if found.outcome is Outcome.OPEN else SessionState.HELD
-    moved = replace(session, state=state)
+    moved = move(session, state, context.now)
     identifier = uuid_utils.compat.uuid7()
     shut = shut_by(found)
     told = [events.gate_evaluated(session, identifier, "start", found.outcome, shut, found.revision, context.now)]
     if moved.state is not session.state:
-        told.append(events.session_changed(moved))
-    rows: list[RowChange] = [store.session_row(moved), kept(identifier, session, "start", found, by, context)]
+        told.append(events.session_changed(moved, UUID(by)))
+    rows = [*written(session, moved, by, context), kept(identifier, session, "start", found, by, context)]
     changes = Changes(rows=rows, events=told, patient=str(session.patient))
     return changes, Gate(identifier, replace(moved, version=session.version + 1), found)
 
@@ -245,12 +204,12 @@ async def present(session_id: UUID, read: Reader, states: frozenset[SessionState
     session = await store.session(read, session_id)
     if session is None:
         return Rejected("not-found", status=404)
-    wrong = session.state in (SessionState.SCHEDULED, SessionState.CLOSED)
-    if wrong or (states is not None and session.state not in states):
+    if session.state not in (HERE | RUNNING | AFTER if states is None else states - {SessionState.SCHEDULED}):
         return illegal(session)
     return session
 
 
 def illegal(session: Session) -> Rejected:
-    """A move that the session's state does not allow."""
-    return Rejected("illegal-move", final=False)
+    """A move that the session's state does not allow: where it stands, and where it may go from there."""
+    moves = [FieldProblem(f"/moves/{name}", "allowed") for name in allowed(session)]
+    return Rejected(ILLEGAL.code, body=problems.document(ILLEGAL, reason=session.state.value, errors=moves), final=False)

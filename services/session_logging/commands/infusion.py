@@ -8,13 +8,15 @@ import uuid_utils.compat
 
 from schemas.values import Quantity
 from services.runtime.database import Reader
-from services.runtime.messaging.changes import Changes, Context, NewEvent, Rejected, RowChange
+from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange, SetTimer
 from services.session_logging import events
-from services.session_logging.commands.arrival import Arrival, Gate, asked, kept, present, shut_by
-from services.session_logging.commands.room import Log, entry, fresh_or_rejected
+from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, shut_by
+from services.session_logging.commands.ledger import DrugLedger
+from services.session_logging.commands.room import STOP, STOPPED, Log, entry, in_order_or_rejected, page_key, written
+from services.session_logging.domain.alarms import withdrawn
 from services.session_logging.domain.drug import given_volume
 from services.session_logging.domain.gates import resume_case
-from services.session_logging.domain.sessions import AFTER, BEFORE, RUNNING, Entry, Kind, Session, SessionState
+from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
@@ -23,7 +25,6 @@ from services.therapies.ketamine.gates import resume_gate
 
 __all__ = ["Infusion", "given"]
 
-_READY = BEFORE - {SessionState.SCHEDULED}
 _Done = tuple[Changes, Session] | Rejected | evidence.Rejected
 
 
@@ -32,13 +33,14 @@ class Infusion:
     """The use cases; a start asks the same gate as ``Arrival``."""
 
     arrival: Arrival
+    ledger: DrugLedger
 
     async def start(
         self, session_id: UUID, by: UUID, read: Reader, context: Context
     ) -> tuple[Changes, Session] | tuple[Changes, Gate] | Rejected | evidence.Rejected:
         """A nurse starts the pump, if the gate is open now. A refusal is kept like any other answer of the gate."""
         room = self.arrival.room
-        session = await present(session_id, read, _READY)
+        session = await present(session_id, read, HERE)
         if isinstance(session, Rejected):
             return session
         log = await Log.load(read, session)
@@ -49,10 +51,13 @@ class Infusion:
         drawn = await drugs.drawn(read, session_id)
         if drawn is None:
             return Rejected("drug-not-drawn", final=False)
+        if await self._has_witnessed(session_id, by, read):
+            return Rejected("self-witnessed", final=False)
         assert session.dose is not None  # noqa: S101 - the gate asks whether it is settled
-        running = replace(
+        running = move(
             session,
-            state=SessionState.INFUSING,
+            SessionState.INFUSING,
+            context.now,
             started_at=context.now,
             rate=session.dose["pump_rate"],
             baseline=plain(found.result.vitals),
@@ -67,7 +72,7 @@ class Infusion:
         told = [
             events.gate_evaluated(running, identifier, "start", found.outcome, [], found.revision, context.now),
             events.infusion_started(running, drawn.into_bag, by),
-            events.session_changed(running),
+            events.session_changed(running, by),
         ]
         rows: list[RowChange] = [*changes.rows, kept(identifier, session, "start", found, str(by), context)]
         return replace(changes, rows=rows, events=[*told, *changes.events]), _next(running)
@@ -91,11 +96,11 @@ class Infusion:
         session = await present(session_id, read, frozenset({SessionState.INFUSING}))
         if isinstance(session, Rejected):
             return session
-        if refused := fresh_or_rejected(at, session, context):
+        if refused := in_order_or_rejected(at, session, context):
             return refused
-        paused = replace(session, state=SessionState.PAUSED, paused_at=at or context.now)
+        paused = move(session, SessionState.PAUSED, at or context.now, paused_at=at or context.now)
         said = entry(Kind.PAUSE, str(by), context, at, {"reason": reason})
-        told = (events.infusion_paused(paused, reason, by, said.at), events.session_changed(paused))
+        told = (events.infusion_paused(paused, reason, by, said.at), events.session_changed(paused, by))
         return await self._log(session, paused, said, read, context, *told)
 
     async def resume(
@@ -118,12 +123,14 @@ class Infusion:
         if found.outcome is not Outcome.OPEN:
             changes = Changes(rows=[store.session_row(session), row], events=told, patient=str(session.patient))
             return changes, Gate(identifier, _next(session), found)
-        running = replace(session, state=SessionState.INFUSING, paused_at=None, rate=str(rate))
+        if await self._has_witnessed(session_id, by, read):
+            return Rejected("self-witnessed", final=False)
+        running = move(session, SessionState.INFUSING, context.now, paused_at=None, rate=str(rate))
         said = entry(Kind.RESUME, str(by), context, data={"rate": str(rate)})
         changed = room.logged(log, running, [said], context)
         if isinstance(changed, evidence.Rejected):
             return changed
-        told += [events.infusion_resumed(running, by, context.now), events.session_changed(running)]
+        told += [events.infusion_resumed(running, by, context.now), events.session_changed(running, by)]
         return replace(changed, rows=[*changed.rows, row], events=[*told, *changed.events]), _next(running)
 
     async def end(
@@ -133,7 +140,7 @@ class Infusion:
         session = await present(session_id, read, RUNNING)
         if isinstance(session, Rejected):
             return session
-        if refused := fresh_or_rejected(at, session, context):
+        if refused := in_order_or_rejected(at, session, context):
             return refused
         if pump_volume > Quantity.parse((session.dose or {})["bag"]):
             return Rejected("more-than-the-bag", final=False)
@@ -143,25 +150,34 @@ class Infusion:
     async def stop(self, session_id: UUID, reason: str, by: UUID, read: Reader, context: Context) -> _Done:
         """The patient asks to stop, or somebody sees that it must: from any state, before any other check.
 
-        What runs ends; what has not begun does not begin; and it is written down wherever the session stands.
+        What runs ends; what has not begun does not begin; and it is written down wherever the session stands. Nothing is
+        written that anybody who records holds, so it waits for no batch: what follows from it is told by a timer, at once.
         """
         session = await store.session(read, session_id)
         if session is None:
             return Rejected("not-found", status=404)
+        return _halted(session, reason, by, context)
+
+    async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
+        """The patient withdraws consent at the chair: a STOP wherever the session stands, and consultation is told."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        changes, halted = _halted(session, "consent-withdrawn", by, context, withdrawn=True)
+        said = store.entry_row(session_id, entry(Kind.CONSENT_WITHDRAWN, str(by), context))
+        pages = []
         if session.state in RUNNING:
-            return await self._end(session, reason, None, None, by, read, context)
-        held = session.state in _READY
-        stopped = replace(session, state=SessionState.HELD) if held else session
-        said = entry(Kind.DECISION_NEEDED if held else Kind.FACTS, str(by), context, data=_stopped(held, reason))
-        told = [events.session_changed(stopped)] if held and session.state is not SessionState.HELD else []
-        rows: list[RowChange] = [store.session_row(stopped), store.entry_row(session.id, said)]
-        return Changes(rows=rows, events=told, patient=str(session.patient)), _next(stopped)
+            alert = str(withdrawn(session_id, context.now))
+            pages.append(RaisePage(STOP, page_key(alert, "stop"), alert))
+        return replace(changes, rows=[*changes.rows, said], pages=pages), halted
 
     async def read_pump(self, session_id: UUID, pump_volume: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
         """After a STOP: how much of the bag the pump had delivered."""
-        session = await present(session_id, read, AFTER)
+        session = await present(session_id, read, AFTER | {SessionState.CLOSED})
         if isinstance(session, Rejected):
             return session
+        if session.started_at is None:
+            return illegal(session)
         if session.pump_volume is not None:
             return Rejected("pump-read")
         if pump_volume > Quantity.parse((session.dose or {})["bag"]):
@@ -172,19 +188,12 @@ class Infusion:
         ended = next(one for one in await store.entries(read, session_id) if one.kind == Kind.END)
         told = [events.infusion_ended(known, mass, ended.data["reason"], by)] if mass else []
         rows: list[RowChange] = [store.session_row(known), store.entry_row(session.id, said)]
-        return Changes(rows=rows, events=told, patient=str(session.patient)), _next(known)
+        pages = await self.ledger.explained(known, str(by), read, context)
+        return Changes(rows=rows, events=told, pages=pages, patient=str(session.patient)), _next(known)
 
-    async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
-        """The patient withdraws consent at the chair: before the start the gate is shut for today, later it is a STOP."""
-        session = await present(session_id, read, RUNNING | BEFORE)
-        if isinstance(session, Rejected):
-            return session
-        said = entry(Kind.CONSENT_WITHDRAWN, str(by), context)
-        if session.state in RUNNING:
-            return await self._log(session, session, said, read, context)
-        held = replace(session, state=SessionState.HELD)
-        rows: list[RowChange] = [store.session_row(held), store.entry_row(session.id, said)]
-        return Changes(rows=rows, events=[events.session_changed(held)], patient=str(session.patient)), _next(held)
+    async def _has_witnessed(self, session_id: UUID, by: UUID, read: Reader) -> bool:
+        """Whether somebody who wants to give the drug has witnessed that a part of it was thrown away."""
+        return any(one.witness == str(by) for one in await drugs.wastes(read, session_id))
 
     async def _end(
         self,
@@ -196,9 +205,10 @@ class Infusion:
         read: Reader,
         context: Context,
     ) -> _Done:
-        ended = replace(
+        ended = move(
             session,
-            state=SessionState.RECOVERY,
+            SessionState.RECOVERY,
+            at or context.now,
             rate=None,
             paused_at=None,
             ended_at=at or context.now,
@@ -207,7 +217,7 @@ class Infusion:
         said = entry(Kind.END, str(by), context, at, {"reason": reason, "pump_volume": pump_volume})
         mass = await given(ended, read, self.arrival, context)
         told = [events.infusion_ended(ended, mass, reason, by)] if mass else []
-        return await self._log(session, ended, said, read, context, *told, events.session_changed(ended))
+        return await self._log(session, ended, said, read, context, *told, events.session_changed(ended, by))
 
     async def _log(
         self, known: Session, session: Session, said: Entry, read: Reader, context: Context, *told: NewEvent
@@ -222,8 +232,23 @@ def _next(session: Session) -> Session:
     return replace(session, version=session.version + 1)
 
 
-def _stopped(held: bool, reason: str) -> dict[str, str]:
-    return {"code": reason} if held else {"stop_asked": reason}
+def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdrawn: bool = False) -> tuple[Changes, Session]:
+    """A STOP, in as few rows as it can be: the session, its move, an entry, and the timer that tells what follows."""
+    halted = session
+    if session.state in RUNNING:
+        halted = move(session, SessionState.RECOVERY, context.now, rate=None, paused_at=None, ended_at=context.now)
+        said = entry(Kind.END, str(by), context, data={"reason": reason, "pump_volume": None})
+    elif session.state in HERE:
+        halted = move(session, SessionState.HELD, context.now)
+        said = entry(Kind.DECISION_NEEDED, str(by), context, data={"code": reason})
+    else:
+        said = entry(Kind.FACTS, str(by), context, data={"stop_asked": reason})
+    rows: list[RowChange] = [store.entry_row(session.id, said)]
+    if halted is not session:
+        rows += written(session, halted, str(by), context)
+    follows = {"by": str(by), "withdrawn_at": context.now.isoformat() if withdrawn else None}
+    timer = SetTimer(STOPPED, f"{STOPPED}:{said.id}", str(session.id), context.now, follows)
+    return Changes(rows=rows, timers=[timer], patient=str(session.patient)), _next(halted) if halted is not session else session
 
 
 async def given(session: Session, read: Reader, arrival: Arrival, context: Context) -> str | None:

@@ -26,7 +26,7 @@ from services.runtime.messaging.changes import (
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.screening import store as screening
 from services.session_logging import events
-from services.session_logging.domain.alarms import Raised, Sample, watch
+from services.session_logging.domain.alarms import Raised, Sample, raised_id, watch
 from services.session_logging.domain.gates import Known, prescriber_named
 from services.session_logging.domain.sessions import Entry, Review, Session
 from services.session_logging.store import sessions as store
@@ -47,13 +47,20 @@ __all__ = [
     "RED",
     "RED_PRESCRIBER",
     "STOP",
+    "STOPPED",
+    "SYSTEM",
+    "TRANSFERRED",
+    "UNACCOUNTED",
     "WATCH",
     "Log",
     "Room",
     "entry",
     "fresh_or_rejected",
+    "in_order_or_rejected",
     "ladders",
+    "page_key",
     "page_keys",
+    "written",
 ]
 
 RED = "session.alert-red"
@@ -68,10 +75,18 @@ AMBER_UNCHECKED = "session.amber-unchecked"
 """Page: an AMBER alert, and nobody has measured again."""
 LEFT = "session.left-without-discharge"
 """Page: a patient has left without being discharged."""
+UNACCOUNTED = "session.drug-unaccounted"
+"""Page: a session is over, and not all of its controlled drug is accounted for."""
+TRANSFERRED = "session.transferred"
+"""Page: a patient was taken to an emergency department."""
 WATCH = "session.watch"
 """Timer: silence would raise an alert now."""
+STOPPED = "session.stopped"
+"""Timer: a STOP was written; what follows from it is told."""
 ALERT_DUE = "session.alert-due"
 """Timer: what an alert asks for should have been done by now."""
+SYSTEM = "session_logging"
+"""Who acts where no human does."""
 
 
 def ladders(rules: Thresholds) -> dict[str, Ladder]:
@@ -93,15 +108,22 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         # Their waits are timers, so that what was done meanwhile keeps the page from being raised.
         PAUSE_UNRECORDED: at_once("nurse"),
         AMBER_UNCHECKED: at_once("nurse"),
+        TRANSFERRED: at_once("prescriber"),
+        UNACCOUNTED: at_once("prescriber"),
         LEFT: ladder("left without discharge", {"prescriber": "prescriber", "welfare call": "nurse"}),
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A session with everything that was recorded in it."""
+    """A session with everything that was recorded in it.
+
+    Attributes:
+        head: where the log stood when it was read.
+    """
 
     session: Session
+    head: int = 0
     entries: Sequence[Entry] = ()
     samples: Sequence[Sample] = ()
     alerts: Sequence[Raised] = ()
@@ -114,6 +136,7 @@ class Log:
         others = (await store.sessions_of_patients(read, [session.patient]))[session.patient]
         return Log(
             session,
+            await store.head(read, session.id),
             await store.entries(read, session.id),
             await alarms.samples(read, session.id) if session.started_at else (),
             await alarms.alerts(read, session.id),
@@ -127,10 +150,15 @@ def entry(kind: str, by: str, context: Context, at: dt.datetime | None = None, d
     return Entry(uuid_utils.compat.uuid7(), kind, at or context.now, context.now, by, data or {})
 
 
+def page_key(alert: UUID | str, what: str) -> str:
+    """Key of a page of an alert: it is raised once, whoever raises it."""
+    return f"alert:{alert}:{what}"
+
+
 def page_keys(alert: Raised, *roles: str) -> list[str]:
     """Keys of an alert's pages: those of a role's ladder."""
     keys = {"nurse": ("nurse", "pause", "amber"), "prescriber": ("prescriber",)}
-    return [f"alert:{alert.id}:{name}" for role in roles for name in (*keys[role], "stop")]
+    return [page_key(alert.id, what) for role in roles for what in (*keys[role], "stop")]
 
 
 def fresh_or_rejected(at: dt.datetime | None, session: Session, context: Context) -> Rejected | None:
@@ -140,6 +168,33 @@ def fresh_or_rejected(at: dt.datetime | None, session: Session, context: Context
     if at is not None and session.checked_in_at is not None and at < session.checked_in_at:
         return Rejected("before-check-in", final=False)
     return None
+
+
+def in_order_or_rejected(at: dt.datetime | None, session: Session, context: Context) -> Rejected | None:
+    """Why a session cannot have moved then: as above, or it did not stand where it stands yet."""
+    if refused := fresh_or_rejected(at, session, context):
+        return refused
+    if at is not None and session.moved_at is not None and at < session.moved_at:
+        return Rejected("out-of-order", final=False)
+    return None
+
+
+def written(before: Session, after: Session, by: str, context: Context) -> list[RowChange]:
+    """The session's row; and if it stands elsewhere now, who moved it, since when that is true and when it was recorded."""
+    if after.state is before.state:
+        return [store.session_row(after)]
+    moved = store.append(
+        "move",
+        id=uuid_utils.compat.uuid7(),
+        session=after.id,
+        from_state=before.state.value,
+        to_state=after.state.value,
+        ending=after.ending,
+        at=after.moved_at,
+        recorded_at=context.now,
+        by_person=by,
+    )
+    return [store.session_row(after), moved]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +259,7 @@ class Room:
 
         Args:
             log: of the session as it was read.
-            session: as it stands with these entries.
+            session: as it stands with these entries; the same object if it stands as before.
             new: entries.
             context: of the command.
             samples: new ones.
@@ -213,8 +268,12 @@ class Room:
             Rejected if an entry cannot be: impossible values, a time that is not of this session.
         """
         rules = self.rules("ketamine", session.zone, context)
-        # The session's row always: of two who record at once, one has to look at what the other has recorded.
-        rows: list[RowChange] = [store.session_row(session)]
+        rows: list[RowChange] = []
+        if new or samples:
+            # Of two who record at once, one has to look at what the other has recorded.
+            rows.append(store.head_row(session.id, log.head))
+        if session is not log.session:
+            rows += written(log.session, session, new[0].by, context)
         rows += [store.entry_row(session.id, one) for one in new] + [alarms.sample_row(session.id, one) for one in samples]
         resolved = [(one, "prescriber" if one.grave else "nurse") for one in log.alerts if one.status == "resolved"]
         found = watch(session, [*log.entries, *new], [*log.samples, *samples], resolved, context.now, rules)
@@ -226,7 +285,7 @@ class Room:
         timers = [*changes.timers, CancelTimers(str(session.id), (WATCH,))]
         if found.silent_at is not None:
             # One that was cancelled is never set again under its key: each write makes another one.
-            key = f"{WATCH}:{session.id}:{session.version}:{found.silent_at.isoformat()}"
+            key = f"{WATCH}:{session.id}:{log.head}:{found.silent_at.isoformat()}"
             timers.append(SetTimer(WATCH, key, str(session.id), found.silent_at))
         return replace(changes, rows=[*rows, *changes.rows], timers=timers, patient=str(session.patient))
 
@@ -264,13 +323,13 @@ class _Alarms:
         elif alert.tier == Tier.RED.name:
             due = context.now + self.signed["ladder.red.nurse again"].elapsed
             self.pages += [
-                RaisePage(RED, f"alert:{alert.id}:nurse", subject),
-                RaisePage(RED_PRESCRIBER, f"alert:{alert.id}:prescriber", subject),
+                RaisePage(RED, page_key(alert.id, "nurse"), subject),
+                RaisePage(RED_PRESCRIBER, page_key(alert.id, "prescriber"), subject),
             ]
             self._due(alert, "pause", context.now + self.signed["ladder.red pause.nurse, pause not recorded"].elapsed)
         else:
             due = context.now
-            self.pages.append(RaisePage(STOP, f"alert:{alert.id}:stop", subject))
+            self.pages.append(RaisePage(STOP, page_key(alert.id, "stop"), subject))
         self.events.append(events.alert_raised(alert, due))
 
     def review(self, cause: str, due: dt.datetime, context: Context) -> None:
@@ -287,7 +346,7 @@ class _Alarms:
 
 def _raised(alert: Alert, session: Session) -> Raised:
     return Raised(
-        uuid_utils.compat.uuid7(),
+        raised_id(session.id, alert.id),
         session.id,
         session.patient,
         alert.id,

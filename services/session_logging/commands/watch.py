@@ -25,6 +25,7 @@ from services.session_logging.commands.room import (
     Room,
     entry,
     fresh_or_rejected,
+    page_key,
     page_keys,
 )
 from services.session_logging.domain.alarms import Raised, Sample, impossible
@@ -77,7 +78,7 @@ class Watch:
         if isinstance(changes, evidence.Rejected):
             return changes
         told = [events.vitals_summarised(session, said), *told, *changes.events]
-        return replace(changes, events=told), replace(session, version=session.version + 1)
+        return replace(changes, events=told), session
 
     async def symptoms_over(
         self, session_id: UUID, by: UUID, read: Reader, context: Context
@@ -100,7 +101,7 @@ class Watch:
         changes = self.room.logged(await Log.load(read, session), session, [entry(kind, str(by), context)], context)
         if isinstance(changes, evidence.Rejected):
             return changes
-        return changes, replace(session, version=session.version + 1)
+        return changes, session
 
     async def ingest(
         self, session_id: UUID, device: str, samples: Sequence[Sample], read: Reader, context: Context
@@ -158,13 +159,11 @@ class Watch:
             return Rejected("alert-closed")
         if alert.grave and role != "prescriber":
             return Rejected("not-of-your-role", final=False)
-        session = await store.session(read, alert.session)
-        assert session is not None  # noqa: S101 - an alert refers to its session
         closed = replace(alert, status="resolved", action=action, resolved_by=str(by), resolved_at=context.now)
         keys = page_keys(alert, "nurse", "prescriber")
-        # The session's row: whoever records at the same time has to look at what is open now.
+        # The head of the log: whoever records at the same time has to look at what is open now.
         changes = Changes(
-            rows=[alarms.alert_row(closed), store.session_row(session)],
+            rows=[alarms.alert_row(closed), store.head_row(alert.session, await store.head(read, alert.session))],
             events=[events.alert_resolved(closed, by)],
             pages=[AcknowledgePage(page, str(by)) for page in await alarms.page_of(read, keys)],
             timers=[CancelTimers(str(alert.id), (ALERT_DUE,))],
@@ -178,8 +177,15 @@ class Watch:
             return Changes()
         changes = self.room.logged(log, log.session, [], context)
         assert isinstance(changes, Changes)  # noqa: S101 - nothing new that could be refused
-        # Nothing was recorded, so the session's own row stays as it is.
-        return replace(changes, rows=changes.rows[1:])
+        return changes
+
+    def stopped(self, log: Log, by: UUID, withdrawn_at: dt.datetime | None, context: Context) -> Changes:
+        """What follows from a STOP that is written: its alerts, the next silence, and what others are told."""
+        changes = self.silence(log, context)
+        told = [events.session_changed(log.session, by)]
+        if withdrawn_at is not None:
+            told.append(events.consent_withdrawn(log.session, by, withdrawn_at))
+        return replace(changes, events=[*told, *changes.events])
 
     def due(self, alert: Raised, log: Log, what: str) -> Changes:
         """What an alert asks for should have been done by now."""
@@ -192,7 +198,7 @@ class Watch:
         else:
             done = any(one.kind == Kind.VITALS and one.at > alert.at for one in since)
             code = AMBER_UNCHECKED
-        return Changes() if done else Changes(pages=[RaisePage(code, f"alert:{alert.id}:{what}", str(alert.id))])
+        return Changes() if done else Changes(pages=[RaisePage(code, page_key(alert.id, what), str(alert.id))])
 
 
 _SKEW = dt.timedelta(seconds=5)

@@ -8,25 +8,27 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from schemas.values import Quantity
 from services.session_logging.domain.gates import frozen
 from services.session_logging.domain.sessions import Entry, Kind, Session
 from services.therapies.evidence import Rejected, Thresholds
 from services.therapies.ketamine.alerts import (
+    EVENT_ALERTS,
     Alert,
     Event,
     EventKind,
     Reading,
     Source,
     Tier,
+    alert_key,
     begin,
     fold,
     next_silence,
 )
 
-__all__ = ["Raised", "Sample", "Watched", "impossible", "watch"]
+__all__ = ["Raised", "Sample", "Watched", "impossible", "raised_id", "watch", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Raised:
     """An alert that was raised; a human acknowledges it on each ladder, and a human resolves it.
 
     Attributes:
-        key: stable over replays of the same log.
+        key: stable over replays of the same log; the id follows from it.
     """
 
     id: UUID
@@ -175,6 +177,17 @@ def _of_resolution(alert: Raised, role: str) -> Event:
         family=alert.family,
         role=role,
     )
+
+
+def raised_id(session: UUID, key: str) -> UUID:
+    """Id of an alert of a session: the same whoever finds it, so that nobody is called twice for it."""
+    return uuid5(session, key)
+
+
+def withdrawn(session: UUID, at: dt.datetime) -> UUID:
+    """Id of the alert that follows from consent that was withdrawn then."""
+    family, tier = EVENT_ALERTS[EventKind.CONSENT_WITHDRAWN]
+    return raised_id(session, alert_key(family, tier, at))
 
 
 def impossible(entry: Entry, rules: Thresholds) -> Rejected | None:

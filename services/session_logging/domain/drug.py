@@ -10,7 +10,7 @@ from schemas.values import Quantity
 from services.therapies.evidence import Rejected, Thresholds
 from services.therapies.ketamine.records import Ledger, LedgerBalance, ledger, pump_volume_to_stock
 
-__all__ = ["Drawing", "Drawn", "Waste", "balance", "given_volume"]
+__all__ = ["Drawing", "Drawn", "Waste", "balance", "given_volume", "measurable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,16 @@ class Waste:
     volume: str
     wasted_by: str
     wasted_at: dt.datetime
+    method: str | None = None
     witness: str | None = None
     witnessed_at: dt.datetime | None = None
     version: int = 0
+
+
+def measurable(volume: str, rules: Thresholds) -> bool:
+    """Whether a volume is one that the ledger counts in: whole hundredths of a millilitre, as the clinic has signed."""
+    step = rules["ledger.volume"].value
+    return Quantity.parse(volume).to("mL").value % step == 0
 
 
 def given_volume(drawn: Drawn, pump_volume: Quantity, rules: Thresholds) -> Quantity:
@@ -56,11 +63,16 @@ def given_volume(drawn: Drawn, pump_volume: Quantity, rules: Thresholds) -> Quan
 
 
 def balance(
-    drawn: Drawn, pump_volume: Quantity, wastes: Sequence[Waste], given_by: str, rules: Thresholds
+    drawn: Drawn, pump_volume: Quantity, wastes: Sequence[Waste], given_by: Sequence[str], rules: Thresholds
 ) -> LedgerBalance | Rejected:
-    """The ledger of a session, or why it cannot be closed."""
+    """The ledger of a session, or why it cannot be closed.
+
+    Args:
+        given_by: everybody who has given of it; none of them may have witnessed.
+    """
     given = given_volume(drawn, pump_volume, rules)
     seen = [one for one in wastes if one.witness]
+    involved = [one.witness for one in seen if one.witness in (drawn.drawn_by, *given_by)]
     total = sum((Quantity.parse(one.volume).to("mL").value for one in seen), Decimal(0))
     entry = Ledger(
         strength=Quantity.parse(drawn.strength),
@@ -68,8 +80,9 @@ def balance(
         administered=given,
         wasted=Quantity(total, "mL"),
         drawn_by=drawn.drawn_by,
-        administered_by=given_by,
-        waste_witness=seen[0].witness if seen else None,
+        administered_by=next(iter(involved or given_by), ""),
+        # One witness who was involved is enough to spoil it: that one is asked about.
+        waste_witness=next(iter(involved), seen[0].witness if seen else None),
         # Only nurses and prescribers may witness at all: the route and the use case see to it.
         witness_role="nurse" if seen else None,
     )

@@ -2,15 +2,19 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
 from schemas.events.session_logging import SessionEnding, SessionState
 
 __all__ = [
+    "AFTER",
+    "BEFORE",
     "ENDINGS",
+    "HERE",
     "MOVES",
+    "RUNNING",
     "CaseFacts",
     "Entry",
     "Kind",
@@ -19,8 +23,10 @@ __all__ = [
     "SessionEnding",
     "SessionState",
     "Terms",
+    "allowed",
     "facts_of",
     "may_move",
+    "move",
     "newest",
 ]
 
@@ -28,8 +34,8 @@ S = SessionState
 MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
     S.SCHEDULED: frozenset({S.CHECKED_IN, S.CLOSED}),
     S.CHECKED_IN: frozenset({S.HELD, S.READY, S.INFUSING, S.CLOSED}),
-    S.HELD: frozenset({S.HELD, S.READY, S.INFUSING, S.CLOSED}),
-    S.READY: frozenset({S.READY, S.HELD, S.INFUSING, S.CLOSED}),
+    S.HELD: frozenset({S.READY, S.INFUSING, S.CLOSED}),
+    S.READY: frozenset({S.HELD, S.INFUSING, S.CLOSED}),
     S.INFUSING: frozenset({S.PAUSED, S.RECOVERY}),
     S.PAUSED: frozenset({S.INFUSING, S.RECOVERY}),
     S.RECOVERY: frozenset({S.DISCHARGE_READY, S.CLOSED}),
@@ -38,19 +44,24 @@ MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
 }
 """Where a session may go from where it stands."""
 
-BEFORE: Final = frozenset({S.SCHEDULED, S.CHECKED_IN, S.HELD, S.READY})
+HERE: Final = frozenset({S.CHECKED_IN, S.HELD, S.READY})
+BEFORE: Final = HERE | {S.SCHEDULED}
 AFTER: Final = frozenset({S.RECOVERY, S.DISCHARGE_READY})
 RUNNING: Final = frozenset({S.INFUSING, S.PAUSED})
 
 ENDINGS: Final[Mapping[SessionEnding, frozenset[SessionState]]] = {
     SessionEnding.NO_SHOW: frozenset({S.SCHEDULED}),
     SessionEnding.CANCELLED: frozenset({S.SCHEDULED}),
-    SessionEnding.ABORTED: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
-    SessionEnding.LEFT_AGAINST_ADVICE: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
-    SessionEnding.ELOPED: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
-    SessionEnding.TRANSFERRED: frozenset({S.CHECKED_IN, S.HELD, S.READY, *AFTER}),
+    SessionEnding.VOIDED: frozenset({S.SCHEDULED, *HERE}),
+    SessionEnding.ABORTED: HERE,
+    SessionEnding.LEFT_AGAINST_ADVICE: HERE | AFTER,
+    SessionEnding.ELOPED: HERE | AFTER,
+    SessionEnding.TRANSFERRED: HERE | AFTER,
 }
-"""Endings beside a signed discharge, and the states in which each is possible. A running infusion is stopped first."""
+"""Endings beside a signed discharge, and the states in which each is possible. A running infusion is stopped first, and who
+was given drug goes home by a signed discharge only (``completed``, or ``aborted`` when the bag was not emptied), unless they
+leave by themselves or in an ambulance.
+"""
 
 
 class Kind:
@@ -96,6 +107,7 @@ class Session:
         rate: of the pump now.
         baseline: the set that the gate passed on, frozen; with it ``baseline_cadss6`` and ``baseline_risk``.
         pump_volume: what the pump says it has delivered; None until somebody has read it.
+        moved_at: since when it stands where it stands; None while it is scheduled.
     """
 
     id: UUID
@@ -124,6 +136,7 @@ class Session:
     pump_volume: str | None = None
     ending: str | None = None
     closed_at: dt.datetime | None = None
+    moved_at: dt.datetime | None = None
     version: int = 0
 
 
@@ -174,6 +187,27 @@ class Review:
 def may_move(session: Session, to: SessionState) -> bool:
     """Whether a session may go there from where it stands."""
     return to in MOVES[session.state]
+
+
+def allowed(session: Session) -> list[str]:
+    """Where a session may go from where it stands: states, and endings."""
+    states = [state.value for state in MOVES[session.state] - {S.CLOSED}]
+    endings = [ending.value for ending, where in ENDINGS.items() if session.state in where]
+    discharged = [SessionEnding.COMPLETED.value] if session.state in AFTER else []
+    return sorted([*states, *endings, *discharged])
+
+
+def move(session: Session, to: SessionState, at: dt.datetime, **changes: Any) -> Session:
+    """The session as it stands there since ``at``; one that stays where it is stands there as long as before.
+
+    Raises:
+        ValueError: a session cannot go there from where it stands; a use case has to refuse that before.
+    """
+    if to is session.state:
+        return replace(session, **changes)
+    if not may_move(session, to):
+        raise ValueError(f"{session.state.value} to {to.value}")
+    return replace(session, state=to, moved_at=at, **changes)
 
 
 def facts_of(entries: Iterable[Entry]) -> dict[str, tuple[Any, dt.datetime]]:

@@ -14,14 +14,16 @@ from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, rep
 from services.runtime.edge.signature import SIGNATURE_PROBLEMS, SignatureBody
 from services.runtime.messaging.changes import Changes, Context, Rejected
 from services.runtime.messaging.unit_of_work import Decide
-from services.session_logging.commands.aftercare import Aftercare, DischargeContent, Home
+from services.session_logging.commands.aftercare import Aftercare, Closing, DischargeContent, Home
 from services.session_logging.domain.adverse_events import Reported
 from services.session_logging.domain.sessions import SessionEnding
 from services.session_logging.http.arrival import GateAnswer, show_gate
 from services.session_logging.http.sessions import AdverseEventShown, show_adverse_event
 from services.session_logging.http.shared import (
     ILLEGAL,
+    LATER,
     NURSES,
+    ORDER,
     OUTSIDE,
     PRESCRIBERS,
     SHUT,
@@ -42,6 +44,8 @@ _RESOLVED = ProblemType("resolved", 409, "This adverse event is over already")
 _QUALIFIED = ProblemType("not-qualified", 403, "A discharge needs somebody licensed in the patient's state")
 _LICENCE = ProblemType("wrong-licence", 409, "The signature names a licence of another state than the patient's")
 _PUMP = ProblemType("pump-not-read", 409, "What the pump has delivered was not recorded")
+_NOT_YET = ProblemType("not-yet", 422, "Nobody has missed a session that has not begun")
+_REASON = ProblemType("reason-missing", 422, "Why the session is aborted or voided has to be said")
 _DECIDED = ProblemType("review-decided", 409, "This review is decided already")
 
 
@@ -98,10 +102,15 @@ class SignBody(Request):
 
 
 class CloseBody(Request):
-    """How the session ends, where it is not by a signed discharge."""
+    """How the session ends, where it is not by a signed discharge, and since when. ``called_at`` is when an ambulance was
+    called; ``screened`` is what became of the suicide screen that is offered to who leaves by themselves.
+    """
 
-    ending: Literal["no-show", "cancelled", "aborted", "left-against-advice", "eloped", "transferred"]
+    ending: Literal["no-show", "cancelled", "voided", "aborted", "left-against-advice", "eloped", "transferred"]
+    at: Instant | None = None
     note: Text = ""
+    called_at: Instant | None = None
+    screened: Literal["taken", "declined", "not-possible"] | None = None
 
 
 class ReviewPath(Request):
@@ -204,11 +213,9 @@ def routes(aftercare: Aftercare) -> tuple[Route, ...]:
             "closure",
             "End a session in another way than by a signed discharge",
             NURSES,
-            lambda asked, *more: aftercare.close(
-                asked.path.session, SessionEnding(asked.body.ending), asked.body.note, person(asked), *more
-            ),
+            lambda asked, *more: aftercare.close(asked.path.session, _closing(asked.body), person(asked), *more),
             body=CloseBody,
-            errors=(_PUMP, OUTSIDE),
+            errors=(*LATER, ORDER, _NOT_YET, _REASON, _PUMP, OUTSIDE),
             example={"ending": "no-show"},
         ),
         Route(
@@ -227,6 +234,10 @@ def routes(aftercare: Aftercare) -> tuple[Route, ...]:
             examples=(Example({"decision": "continue"}),),
         ),
     )
+
+
+def _closing(body: CloseBody) -> Closing:
+    return Closing(SessionEnding(body.ending), body.at, body.note, body.called_at, body.screened)
 
 
 def _enter(aftercare: Aftercare) -> Callable[[Asked[AdverseEventBody, SessionPath]], Decide]:

@@ -1,4 +1,4 @@
-"""Routes before the infusion: check-in, facts of the day, dose, drug, decisions, overrides, the start gate."""
+"""Routes before the infusion: check-in, facts of the day, dose, decisions, overrides, the start gate."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from services.runtime.database import Reader
-from services.runtime.edge.fields import Code, Date, Id, Instant, Line, Request, Response
+from services.runtime.edge.fields import Code, Id, Instant, Line, Request, Response
 from services.runtime.edge.policy import Bearer
 from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, reply
 from services.runtime.messaging.changes import Changes, Context, Rejected
 from services.runtime.messaging.unit_of_work import Decide
 from services.session_logging.commands.arrival import Arrival, Gate, shut_by
-from services.session_logging.domain.drug import Drawing, Waste
 from services.session_logging.domain.gates import Stock
 from services.session_logging.http.shared import (
     ILLEGAL,
@@ -41,14 +40,8 @@ from services.therapies.evidence import Evaluation
 __all__ = ["GateAnswer", "routes", "show_gate"]
 
 _TODAY = ProblemType("not-today", 409, "This session is planned for another day")
+_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
 _ON_SITE = ProblemType("not-on-site", 403, "Only the qualified prescriber who was named as on site today")
-_SETTLED = ProblemType("dose-not-settled", 409, "The dose of the day is not settled")
-_DRAWN = ProblemType("drug-drawn", 409, "The drug was drawn already")
-_NOT_DRAWN = ProblemType("drug-not-drawn", 409, "No drug was drawn")
-_EXPIRED = ProblemType("drug-expired", 422, "The vial has expired")
-_NOT_DOSE = ProblemType("not-the-dose", 422, "This is not the settled dose: strength, volume into the bag, or the bag differ")
-_WITNESSED = ProblemType("witnessed", 409, "This was witnessed already")
-_SELF = ProblemType("self-witnessed", 403, "The witness neither drew nor gave nor wasted the drug")
 
 
 class FactsBody(Request):
@@ -96,39 +89,6 @@ class StockBody(Request):
 
     strength: Strength
     bag: Volume
-
-
-class DrawBody(Request):
-    """What was drawn from which vial, and how much of it goes into the bag."""
-
-    strength: Strength
-    drawn: Volume
-    into_bag: Volume
-    bag: Volume
-    vial: Code
-    lot: Code
-    expires: Date
-
-
-class WasteBody(Request):
-    """How much of the drug is thrown away."""
-
-    volume: Volume
-
-
-class WasteShown(Response):
-    """Something that was thrown away; it counts once it was witnessed."""
-
-    waste: Id
-    session: Id
-    volume: str
-    witness: str | None
-
-
-class WastePath(Request):
-    """Path of a waste."""
-
-    waste: Id
 
 
 class DecisionBody(Request):
@@ -192,9 +152,8 @@ def _facts(body: FactsBody) -> dict[str, Any]:
 
 def routes(arrival: Arrival) -> tuple[Route, ...]:
     """The routes, in the room."""
-    mL = {"unit": "mL"}
     strength = {"value": "50", "unit": "mg/mL"}
-    bag = {"value": "100.00", **mL}
+    bag = {"value": "100.00", "unit": "mL"}
     return (
         act_route(
             "check_in",
@@ -205,7 +164,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
                 asked.path.session, person(asked), _facts(asked.body), asked.body.device, *more
             ),
             body=CheckInBody,
-            errors=(_TODAY,),
+            errors=(_TODAY, _BOUND),
             example={"identity_confirmed": True, "escort_phoned": True, "changes": [], "device": "monitor-1"},
         ),
         act_route(
@@ -241,53 +200,6 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
             idempotency=KEY_REQUIRED,
             errors=(ILLEGAL, OUTSIDE),
             examples=(Example({"strength": strength, "bag": bag}),),
-        ),
-        act_route(
-            "draw_drug",
-            "drug",
-            "Say what was drawn from which vial, and how much of it goes into the bag",
-            NURSES,
-            lambda asked, *more: arrival.draw(asked.path.session, _drawing(asked.body), asked.principal.person, *more),
-            body=DrawBody,
-            errors=(_SETTLED, _DRAWN, _EXPIRED, _NOT_DOSE),
-            example={
-                "strength": strength,
-                "drawn": {"value": "1.00", **mL},
-                "into_bag": {"value": "0.82", **mL},
-                "bag": bag,
-                "vial": "V-1",
-                "lot": "L-1",
-                "expires": "2028-01-31",
-            },
-        ),
-        Route(
-            name="waste_drug",
-            method="POST",
-            path_template="/sessions/{session}/wastes",
-            summary="Say that drug is thrown away; it counts once somebody else has witnessed it",
-            policy=Bearer(NURSES, of("session")),
-            audit="drug.waste",
-            request=WasteBody,
-            path=SessionPath,
-            response=WasteShown,
-            status=201,
-            command=_waste(arrival),
-            idempotency=KEY_REQUIRED,
-            errors=(ILLEGAL, _NOT_DRAWN),
-            examples=(Example({"volume": {"value": "0.18", **mL}}),),
-        ),
-        Route(
-            name="witness_waste",
-            method="POST",
-            path_template="/wastes/{waste}/witness",
-            summary="Witness, under your own login, that drug was thrown away",
-            policy=Bearer(NURSES, of("waste")),
-            audit="drug.witness",
-            path=WastePath,
-            response=WasteShown,
-            command=_witness(arrival),
-            idempotency=KEY_REQUIRED,
-            errors=(_WITNESSED, _SELF),
         ),
         act_route(
             "decide",
@@ -326,18 +238,6 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
     )
 
 
-def _drawing(body: DrawBody) -> Drawing:
-    return Drawing(
-        strength=str(body.strength),
-        drawn=str(body.drawn),
-        into_bag=str(body.into_bag),
-        bag=str(body.bag),
-        vial=body.vial,
-        lot=body.lot,
-        expires=body.expires,
-    )
-
-
 def _settle(arrival: Arrival) -> Callable[[Asked[StockBody, SessionPath]], Decide]:
     def command(asked: Asked[StockBody, SessionPath]) -> Decide:
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
@@ -363,32 +263,6 @@ def _dose(session: Any, found: Evaluation[Any]) -> DoseAnswer:
         missing=list(found.lacks()),
         dose=dict(session.dose) if session.dose else None,
     )
-
-
-def _show_waste(waste: Waste) -> WasteShown:
-    return WasteShown(waste=waste.id, session=waste.session, volume=waste.volume, witness=waste.witness)
-
-
-def _waste(arrival: Arrival) -> Callable[[Asked[WasteBody, SessionPath]], Decide]:
-    def command(asked: Asked[WasteBody, SessionPath]) -> Decide:
-        async def decide(read: Reader, context: Context) -> Changes | Rejected:
-            made = await arrival.waste(asked.path.session, str(asked.body.volume), asked.principal.person, read, context)
-            return made if isinstance(made, Rejected) else replace(made[0], reply=reply(_show_waste(made[1]), 201))
-
-        return decide
-
-    return command
-
-
-def _witness(arrival: Arrival) -> Callable[[Asked[Any, WastePath]], Decide]:
-    def command(asked: Asked[Any, WastePath]) -> Decide:
-        async def decide(read: Reader, context: Context) -> Changes | Rejected:
-            made = await arrival.witness(asked.path.waste, asked.principal.person, read, context)
-            return made if isinstance(made, Rejected) else replace(made[0], reply=reply(_show_waste(made[1])))
-
-        return decide
-
-    return command
 
 
 def _ask(arrival: Arrival) -> Callable[[Asked[Any, SessionPath]], Decide]:

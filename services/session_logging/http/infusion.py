@@ -9,7 +9,9 @@ from services.session_logging.commands.infusion import Infusion
 from services.session_logging.http.shared import (
     LATER,
     NURSES,
+    ORDER,
     OUTSIDE,
+    SELF_WITNESSED,
     SHUT,
     TEAM,
     Rate,
@@ -60,9 +62,9 @@ class EndBody(PumpBody):
 
 
 class StopBody(Request):
-    """Who asks for it: the patient, or an emergency."""
+    """Who asks for it, if there is time to say: the patient, or an emergency."""
 
-    reason: Literal["patient-asked", "emergency"]
+    reason: Literal["patient-asked", "emergency"] = "emergency"
 
 
 def routes(infusion: Infusion) -> tuple[Route, ...]:
@@ -76,7 +78,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             "Start the infusion, if the gate is open now",
             NURSES,
             lambda asked, *more: infusion.start(asked.path.session, person(asked), *more),
-            errors=(SHUT, _NOT_DRAWN, OUTSIDE),
+            errors=(SHUT, _NOT_DRAWN, SELF_WITNESSED, OUTSIDE),
         ),
         act_route(
             "change_rate",
@@ -95,7 +97,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             NURSES,
             lambda asked, *more: infusion.pause(asked.path.session, asked.body.reason, asked.body.at, person(asked), *more),
             body=PauseBody,
-            errors=(*LATER, OUTSIDE),
+            errors=(*LATER, ORDER, OUTSIDE),
             example={"reason": "alert"},
         ),
         act_route(
@@ -111,7 +113,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
                 *more,
             ),
             body=ResumeBody,
-            errors=(SHUT, OUTSIDE),
+            errors=(SHUT, SELF_WITNESSED, OUTSIDE),
             example={**rate, "patient_agrees": True},
         ),
         act_route(
@@ -127,7 +129,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
                 *more,
             ),
             body=EndBody,
-            errors=(*LATER, _BAG, OUTSIDE),
+            errors=(*LATER, ORDER, _BAG, OUTSIDE),
             example=pump,
         ),
         act_route(
@@ -137,8 +139,8 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             TEAM,
             lambda asked, *more: infusion.stop(asked.path.session, asked.body.reason, person(asked), *more),
             body=StopBody,
-            errors=(OUTSIDE,),
             example={"reason": "patient-asked"},
+            at_once=True,
         ),
         act_route(
             "read_pump",
@@ -161,6 +163,6 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             "The patient withdraws consent at the chair",
             TEAM,
             lambda asked, *more: infusion.withdraw(asked.path.session, person(asked), *more),
-            errors=(OUTSIDE,),
+            at_once=True,
         ),
     )

@@ -46,6 +46,17 @@ class EntryShown(Response):
     data: dict[str, Any]
 
 
+class MoveShown(Response):
+    """A move of a session: who, since when it is true, and when it was recorded."""
+
+    from_state: str
+    to_state: str
+    ending: str | None
+    at: Instant
+    recorded_at: Instant
+    by: str
+
+
 class AlertShown(Response):
     """An alert, and who has done what about it."""
 
@@ -116,6 +127,7 @@ class RecordShown(Response):
 
     session: SessionShown
     baseline: dict[str, Any] | None
+    moves: list[MoveShown]
     entries: list[EntryShown]
     alerts: list[AlertShown]
     gates: list[GateShown]
@@ -211,11 +223,24 @@ def _record(asked: Asked[Any, SessionPath]) -> Find:
                 lot=drawn.lot,
                 expires=drawn.expires,
                 drawn_by=drawn.drawn_by,
-                wastes=[{"volume": one.volume, "by": one.wasted_by, "witness": one.witness} for one in wastes],
+                wastes=[
+                    {"volume": one.volume, "method": one.method, "by": one.wasted_by, "witness": one.witness} for one in wastes
+                ],
             )
         body = RecordShown(
             session=shown(session),
             baseline=dict(session.baseline) if session.baseline else None,
+            moves=[
+                MoveShown(
+                    from_state=row["from_state"],
+                    to_state=row["to_state"],
+                    ending=row["ending"],
+                    at=row["at"],
+                    recorded_at=row["recorded_at"],
+                    by=row["by_person"],
+                )
+                for row in await store.moves(read, session.id)
+            ],
             entries=[
                 EntryShown(
                     entry=one.id,

@@ -16,10 +16,10 @@ from services.runtime.edge.fields import Code, Id, Instant, Note, Quantity, Requ
 from services.runtime.edge.policy import Bearer, Relationship
 from services.runtime.edge.principal import Role
 from services.runtime.edge.problems import FieldProblem, ProblemType
-from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, reply
+from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, NaturalKey, Route, reply
 from services.runtime.messaging.changes import Changes, Context, Rejected, Reply
 from services.runtime.messaging.unit_of_work import Decide
-from services.session_logging.commands.arrival import Gate, shut_by
+from services.session_logging.commands.arrival import ILLEGAL, Gate, shut_by
 from services.session_logging.domain.sessions import Session
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
@@ -28,8 +28,10 @@ __all__ = [
     "ILLEGAL",
     "LATER",
     "NURSES",
+    "ORDER",
     "OUTSIDE",
     "PRESCRIBERS",
+    "SELF_WITNESSED",
     "SHUT",
     "TEAM",
     "Rate",
@@ -54,12 +56,13 @@ TEAM = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
 NURSES = frozenset({Role.PRESCRIBER, Role.NURSE})
 PRESCRIBERS = frozenset({Role.PRESCRIBER})
 
-ILLEGAL = ProblemType("illegal-move", 409, "The session does not stand where this can be done; its state is shown with it")
 LATER = (
     ProblemType("in-the-future", 422, "This has not happened yet"),
     ProblemType("before-check-in", 422, "The patient was not here then"),
 )
+ORDER = ProblemType("out-of-order", 422, "The session did not stand where it stands then")
 OUTSIDE = ProblemType("not-possible", 422, "This cannot be, or the therapy's limits do not allow it")
+SELF_WITNESSED = ProblemType("self-witnessed", 403, "Who witnesses has neither drawn, given nor wasted the drug")
 SHUT = ProblemType("gate-shut", 409, "The gate is not open: every rule and missing fact is named")
 
 Text = Annotated[Note, Field(max_length=2000)]
@@ -178,8 +181,11 @@ def act_route(
     body: type[Request] | None = None,
     errors: tuple[ProblemType, ...] = (),
     example: dict[str, Any] | None = None,
+    at_once: bool = False,
 ) -> Route:
-    """A POST about a session that answers with the session."""
+    """A POST about a session that answers with the session. One that is to be done ``at_once`` asks for no key, and waits for
+    nobody else's transaction.
+    """
 
     def command(asked: Asked[Any, SessionPath]) -> Decide:
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
@@ -198,8 +204,9 @@ def act_route(
         path=SessionPath,
         response=SessionShown,
         command=command,
-        idempotency=KEY_REQUIRED,
-        errors=(ILLEGAL, *errors),
+        idempotency=NaturalKey(of="the session: what has stopped is stopped") if at_once else KEY_REQUIRED,
+        alone=at_once,
+        errors=errors if at_once else (ILLEGAL, *errors),
         examples=(Example(example),) if example is not None else (),
     )
 

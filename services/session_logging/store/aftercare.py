@@ -18,7 +18,7 @@ __all__ = [
     "wastes",
 ]
 
-_WASTE = "select id, session, volume, wasted_by, wasted_at, witness, witnessed_at, version from waste"
+_WASTE = "select id, session, volume, wasted_by, wasted_at, method, witness, witnessed_at, version from waste"
 _ADVERSE = """select id, session, patient, term, grade, proposed_grade, relatedness, action, serious, note, onset_at,
                      entered_by, entered_at, resolved_at, version from adverse_event"""
 
@@ -68,6 +68,7 @@ def waste_row(wanted: Waste) -> Row:
         "volume": wanted.volume,
         "wasted_by": wanted.wasted_by,
         "wasted_at": wanted.wasted_at,
+        "method": wanted.method,
         "witness": wanted.witness,
         "witnessed_at": wanted.witnessed_at,
     }

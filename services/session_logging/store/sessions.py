@@ -11,12 +11,16 @@ from services.session_logging.domain.sessions import CaseFacts, Entry, Review, S
 
 __all__ = [
     "append",
+    "bound_elsewhere",
     "case_facts",
     "case_row",
     "entries",
     "entry_row",
+    "head",
+    "head_row",
     "infusions",
     "last_weight",
+    "moves",
     "nurse_load",
     "on_day",
     "open_others",
@@ -38,7 +42,7 @@ __all__ = [
 
 _SESSION = """select id, plan, plan_number, terms, care_case, patient, therapy, ordinal, phase, starts_at, zone, state, nurse,
                      device, dose, rate, baseline, baseline_cadss6, baseline_risk, checked_in_at, started_at, paused_at,
-                     ended_at, pump_volume, ending, closed_at, version from session"""
+                     ended_at, pump_volume, ending, closed_at, moved_at, version from session"""
 _REVIEW = """select id, patient, session, cause, opened_at, decision, decided_by, decided_at, version from review"""
 
 
@@ -129,6 +133,14 @@ async def open_others(read: Reader, patient: UUID, session_id: UUID) -> bool:
     return found
 
 
+async def bound_elsewhere(read: Reader, device: str, session_id: UUID) -> bool:
+    """Whether a monitor is bound to another session that is not over."""
+    found: bool = await read.fetchval(
+        "select exists (select 1 from session where device = $1 and id <> $2 and state <> 'closed')", device, session_id
+    )
+    return found
+
+
 async def nurse_load(read: Reader, nurse: UUID, session_id: UUID) -> tuple[int, int]:
     """Other patients of a nurse: infusing or paused, and with those in recovery."""
     row = await read.fetchrow(
@@ -170,8 +182,29 @@ def session_row(wanted: Session) -> Row:
         "pump_volume": wanted.pump_volume,
         "ending": wanted.ending,
         "closed_at": wanted.closed_at,
+        "moved_at": wanted.moved_at,
     }
     return Row("session", {"id": wanted.id}, values, wanted.version)
+
+
+async def moves(read: Reader, session_id: UUID) -> Sequence[Record]:
+    """Where a session has stood, in the order in which it was recorded."""
+    return await read.fetch(
+        """select from_state, to_state, ending, at, recorded_at, by_person from move where session = $1
+           order by recorded_at, id""",
+        session_id,
+    )
+
+
+async def head(read: Reader, session_id: UUID) -> int:
+    """Where the log of a session stands; 0 before anything was recorded."""
+    found: int | None = await read.fetchval("select version from log_head where session = $1", session_id)
+    return found or 0
+
+
+def head_row(session_id: UUID, known: int) -> Row:
+    """What whoever records writes, so that of two who record at once one looks again."""
+    return Row("log_head", {"session": session_id}, {}, known)
 
 
 async def entries(read: Reader, session_id: UUID) -> list[Entry]:

@@ -23,6 +23,7 @@ from services.therapies.evidence import Assessment, Evaluation, Outcome, Problem
 from services.therapies.ketamine.gates import VitalsSet
 
 __all__ = [
+    "EVENT_ALERTS",
     "Alert",
     "AlertCase",
     "AlertState",
@@ -32,6 +33,7 @@ __all__ = [
     "Source",
     "Tier",
     "advance",
+    "alert_key",
     "alerts",
     "begin",
     "fold",
@@ -137,7 +139,12 @@ class Alert:
     @property
     def id(self) -> str:
         """Stable over replays."""
-        return f"{self.family}/{self.tier.name}/{self.at.isoformat()}"
+        return alert_key(self.family, self.tier, self.at)
+
+
+def alert_key(family: str, tier: Tier, at: dt.datetime) -> str:
+    """What an alert is known by: whoever folds the same log finds the same one."""
+    return f"{family}/{tier.name}/{at.isoformat()}"
 
 
 @dataclass(slots=True)

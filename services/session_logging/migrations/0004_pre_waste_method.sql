@@ -1,0 +1,2 @@
+-- How drug was thrown away.
+alter table waste add column method text;
