@@ -197,9 +197,12 @@ async def _load(
         return answer
 
     since, started = await _now(owner), time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONNECTIONS):
-            group.create_task(desk())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(desk())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
     took = time.perf_counter() - started
     await settle()
     flow = await _flow(made, owner, since)
@@ -315,7 +318,7 @@ def _section(results: Results, patients: int, *, quick: bool) -> Section:
         name="path",
         title="The whole path",
         how=(
-            "The product's six services, one process each, with the settings of production on 4 partitions; broker, PostgreSQL and "
+            "The product's services, one process each, with the settings of production on 4 partitions; broker, PostgreSQL and "
             "whoever asks on the same cores. *hop*: from the commit of an event (`outbox.recorded_at`) to its effect in a service that "
             "listens to it (the instant at which that consumer's cursor moves, in the transaction of the effect; a trigger of the bench "
             "notes it). *one patient*: "

@@ -12,7 +12,17 @@ from services.runtime.edge.policy import Relationship
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.messaging.changes import Context
 
-__all__ = ["PatientPath", "about", "either", "own_or_care_team", "own_record", "treats", "treats_or_on_duty", "visible"]
+__all__ = [
+    "PatientPath",
+    "about",
+    "checked_patient_by_patient",
+    "either",
+    "own_or_care_team",
+    "own_record",
+    "treats",
+    "treats_or_on_duty",
+    "visible",
+]
 
 
 class PatientPath(Request):
@@ -53,6 +63,11 @@ treats = or_broken_glass(_treats)
 let them."""
 treats_or_on_duty = or_broken_glass(_treats_or_on_duty)
 """The same, or on duty now in one of their roles: whoever is called at night has to see whom it is about."""
+
+
+async def checked_patient_by_patient(_: Reader, __: Principal, ___: Mapping[str, str], ____: Context) -> str:
+    """For answers about many patients: each is checked by itself, and left out unless ``treats_or_on_duty`` holds."""
+    return "patient-by-patient"
 
 
 async def visible(read: Reader, who: Principal, patients: Collection[UUID], context: Context) -> frozenset[UUID]:

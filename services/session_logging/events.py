@@ -31,6 +31,8 @@ __all__ = [
     "infusion_resumed",
     "infusion_started",
     "measure",
+    "record_asked",
+    "record_signed",
     "review_closed",
     "review_opened",
     "session_changed",
@@ -316,6 +318,20 @@ def cadss6_scored(session: Session, identifier: UUID, total: int, by: UUID, at: 
         answered_at=at,
     )
     return _event(session_logging.INSTRUMENT_SCORED, session, data)
+
+
+def record_asked(task: UUID, session: Session, due_at: dt.datetime) -> NewEvent:
+    """The record of a session has to be signed."""
+    data = shared.TaskOpened(
+        task=task, patient=session.patient, session=session.id, kind="monitoring-record", role="prescriber", due_at=due_at
+    )
+    return OWNER.event(session_logging.TASK_OPENED, session.patient, data)
+
+
+def record_signed(task: UUID, session: Session, by: UUID, at: dt.datetime) -> NewEvent:
+    """It was signed."""
+    data = shared.TaskClosed(task=task, patient=session.patient, outcome="done", by=by, closed_at=at)
+    return OWNER.event(session_logging.TASK_CLOSED, session.patient, data)
 
 
 def review_opened(review: Review, due_at: dt.datetime) -> NewEvent:

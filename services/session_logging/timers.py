@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from services.runtime.database import Reader
-from services.runtime.messaging.changes import Changes, Context
+from services.runtime.messaging.changes import Changes, Context, RaisePage
 from services.runtime.messaging.timers import Timer
-from services.session_logging.commands.room import Log, logs
+from services.session_logging.commands.room import RECORD_DUE, Log, logs
 from services.session_logging.commands.watch import Watch
 from services.session_logging.domain.alarms import Raised
+from services.session_logging.domain.sessions import Session
+from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 
-__all__ = ["AlertDue", "Silence", "Stopped"]
+__all__ = ["AlertDue", "RecordDue", "Silence", "Stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,24 @@ class Stopped:
         at = item.payload.get("withdrawn_at")
         withdrawn_at = dt.datetime.fromisoformat(at) if at else None
         return state, self.watch.stopped(state, UUID(item.payload["by"]), withdrawn_at, context)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDue:
+    """Calls somebody when a record was not signed in time."""
+
+    def key(self, item: Timer) -> UUID:
+        return UUID(item.subject)
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Session]:
+        return await store.sessions(read, keys)
+
+    def decide(self, state: Session | None, item: Timer, context: Context) -> tuple[Session | None, Changes]:
+        if state is None:
+            raise LookupError("the session is not known")
+        if state.locked_at is not None:
+            return state, Changes()
+        return state, Changes(pages=[RaisePage(RECORD_DUE, f"{RECORD_DUE}:{state.id}", str(state.id))])
 
 
 @dataclass(frozen=True, slots=True)

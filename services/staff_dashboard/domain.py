@@ -20,7 +20,8 @@ TREND = 60
 """Summaries of vitals that a session's row shows of each origin."""
 _HISTORY = 200
 """Changes of a pump that are kept of a session: more than any infusion has."""
-_RUNNING = frozenset({"checked-in", "held", "ready", "infusing", "paused", "recovery", "discharge-ready"})
+# A state that we do not know yet is one in which somebody may be in the chair.
+_NOBODY_THERE = frozenset({"", "scheduled", "closed"})
 _VIEWS = 2**20
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
@@ -77,7 +78,7 @@ class Item:
         """Whether it is on the board whatever the day: a session in or past check-in, an alert or task that nobody ended."""
         match self.kind:
             case Kind.SESSION:
-                return _state(self.facts) in _RUNNING
+                return _state(self.facts) not in _NOBODY_THERE
             case Kind.ALERT:
                 return "alert-raised" in self.facts and "alert-resolved" not in self.facts
             case Kind.TASK:

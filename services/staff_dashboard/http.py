@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from services.directory.policy import checked_patient_by_patient
 from services.runtime.database import Database, Reader
 from services.runtime.edge.fields import Code, Id, Instant, Number, Request, Response
-from services.runtime.edge.policy import Bearer, Public, role_is_enough
+from services.runtime.edge.policy import Bearer, Public
 from services.runtime.edge.principal import Role
 from services.runtime.edge.route import Asked, Find, Found, Route
 from services.runtime.edge.stream import Follow, Outlet
@@ -19,7 +20,7 @@ from services.staff_dashboard.settings import BoardSettings
 
 __all__ = ["routes"]
 
-_READERS = Bearer(frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST, Role.FRONT_DESK}), role_is_enough)
+_READERS = Bearer(frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST, Role.FRONT_DESK}), checked_patient_by_patient)
 
 
 class Starts(Response):

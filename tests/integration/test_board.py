@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -25,12 +25,9 @@ from schemas.events import clinic, consultation, follow_up, session_logging
 from schemas.events.shared import TaskClosed, TaskOpened
 from schemas.fields import Measure, ZonedInstant
 from services.cli.operate import acts
-from services.runtime.database import Connection, Database
-from services.runtime.metrics import Metrics
-from services.runtime.settings import DatabaseSettings
 from services.staff_dashboard.domain import Cursor
 from services.staff_dashboard.subscriptions import BOARD, OWNERS
-from tests.support.care import _PASSWORD, Care, care
+from tests.support.care import Care, care
 from tests.support.owners import Owners, owners
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
@@ -294,18 +291,6 @@ class Scene:
 
         await eventually(all_applied, within_s=60, what="every event applied")
 
-    @asynccontextmanager
-    async def as_service(self, name: str) -> AsyncIterator[Connection]:
-        service = self.care.services[name]
-        where = urlsplit(self.care.servers.postgres.url())
-        url = f"postgresql://{service.role}:{_PASSWORD}@{where.hostname}:{where.port}/{self.care.database}"
-        database = Database(DatabaseSettings(url=url), service.schema, Metrics())
-        connection = await database.connect("operator", idle_in_transaction_s=60)
-        try:
-            yield connection
-        finally:
-            await connection.close()
-
 
 @pytest_asyncio.fixture
 async def scene(servers: Servers, tmp_path: Path) -> AsyncIterator[Scene]:
@@ -531,7 +516,7 @@ async def test_a_client_that_reads_nothing_is_let_go_and_hinders_nobody(scene: S
     head = f"GET /stream?after={slow.position} HTTP/1.1\r\nHost: board\r\nAuthorization: {bearer}\r\n\r\n"
     await loop.sock_sendall(raw, head.encode())
     raised: list[UUID] = []
-    for _ in range(8):
+    for _ in range(5):
         raised += await chair.alarms(500)
     await scene.applied()
 
@@ -683,8 +668,8 @@ async def test_a_board_that_is_made_anew_is_the_one_it_was_and_sends_nothing(sce
         await connection.execute("delete from item where kind = 'task'")
     said = await _said(care)
 
-    async with scene.as_service("staff_dashboard") as connection:
-        named = await acts.rebuild(connection, scene.owners.kafka, care.services["staff_dashboard"], BOARD, **WHO)
+    async with scene.care.as_service("staff_dashboard") as connection:
+        named = await acts.rebuild(connection, scene.care.kafka, care.services["staff_dashboard"], BOARD, **WHO)
     assert tuple(named) == OWNERS
     assert await client.done() == ("reset", "view-changed")
     # It goes on while events come, and waits for a replay that began after it.
@@ -711,16 +696,16 @@ async def test_a_board_that_is_made_anew_is_the_one_it_was_and_sends_nothing(sce
     assert await care.value("staff_dashboard", "select count(*) from parked") == 0
     rows = await care.rows("staff_dashboard", "select actor, target, reason from audit where action = 'consumer.rebuild'")
     assert [tuple(row) for row in rows] == [("Ann Operator", BOARD, WHO["reason"])]
-    async with scene.as_service("follow_up") as connection:
+    async with scene.care.as_service("follow_up") as connection:
         with pytest.raises(ValueError, match="does more than keep rows"):
-            await acts.rebuild(connection, scene.owners.kafka, care.services["follow_up"], "follow_up.care", **WHO)
+            await acts.rebuild(connection, scene.care.kafka, care.services["follow_up"], "follow_up.care", **WHO)
 
 
 async def _replayed(scene: Scene) -> None:
     for name in OWNERS:
         service = scene.care.services[name]
-        async with scene.as_service(name) as connection:
-            await acts.replay(connection, scene.owners.kafka, service, per_second=5000, **WHO)
+        async with scene.care.as_service(name) as connection:
+            await acts.replay(connection, scene.care.kafka, service, per_second=5000, **WHO)
 
 
 async def _said(care: Care) -> tuple[int, ...]:

@@ -128,7 +128,8 @@ async def test_the_monitors_stream_and_its_silence(chair: Chair) -> None:
     assert (again["accepted"], again["duplicates"]) == ([40], list(range(20, 40)))
     assert await care.value("session_logging", "select count(*) from sample") == 41
     assert (await ask("integration.a", "samples", batch(41, 42, "monitor-2"))).code == "not-bound"
-    assert (await ask("integration.a", "samples", batch(4000, 4001))).code == "in-the-future"
+    late = (await ask("integration.a", "samples", batch(4000, 4001))).ok()
+    assert late["refused"] == [{"seq": 4000, "code": "in-the-future"}]
     assert await alerts(chair) == []
 
     # Nothing more comes: a minute without a saturation is RED, raised by a timer, once; five minutes are STOP.

@@ -387,7 +387,8 @@ async def test_what_is_no_answer_is_named_item_by_item_and_changes_nothing(clini
 
 async def test_names_are_told_to_whoever_may_know_them_and_written_down_once(clinic: Care) -> None:
     treated = await registered(clinic)
-    other = await registered(clinic, family_name="Canary-7352", email="other@example.org", phone="+12125557352", account=None)
+    somebody = {"family_name": "Canary-7352", "email": "other@example.org", "phone": "+12125557352"}
+    other = (await post(clinic, "front_desk.a", "/patients", {**PERSON, **HOME, **somebody})).ok()["patient"]
     unknown = "018f0000-0000-7000-8000-00000000ffff"
 
     async def names(login: str) -> list[str]:

@@ -52,9 +52,10 @@ def _b64(document: object) -> str:
 
 
 async def test_a_good_token_says_who_somebody_is(oidc: Oidc, issuer: Provider) -> None:
-    at = int(time.time()) - 100
-    who = await oidc(issuer.token("nurse.a", Role.NURSE, person=PERSON, auth_time=at))
-    assert who == Principal(issuer.url, "nurse.a", "tests", frozenset({Role.NURSE}), PERSON, datetime.fromtimestamp(at, UTC))
+    at, ends = (int(time.time()) + seconds for seconds in (-100, 900))
+    who = await oidc(issuer.token("nurse.a", Role.NURSE, person=PERSON, auth_time=at, exp=ends))
+    instants = (datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(ends, UTC))
+    assert who == Principal(issuer.url, "nurse.a", "tests", frozenset({Role.NURSE}), PERSON, *instants)
 
 
 async def test_a_role_that_we_do_not_know_gives_nothing(oidc: Oidc, issuer: Provider) -> None:

@@ -81,13 +81,13 @@ class Scene:
         """An operator asks for the rebuild. Returns whose replays it waits for."""
         service = self.care.services["follow_up"]
         async with self.care.as_service("follow_up") as connection:
-            return await acts.rebuild(connection, self.owners.kafka, service, JOURNEY, **WHO)
+            return await acts.rebuild(connection, self.care.kafka, service, JOURNEY, **WHO)
 
     async def replay(self, names: Collection[str]) -> None:
         for name in names:
             async with self.care.as_service(name) as connection:
                 service = self.care.services[name]
-                await acts.replay(connection, self.owners.kafka, service, per_second=5000, **WHO)
+                await acts.replay(connection, self.care.kafka, service, per_second=5000, **WHO)
 
     async def rebuilt(self) -> None:
         waiting = "select count(*) from consumer_partition where consumer = $1 and topic like '%.replay' and not replayed"

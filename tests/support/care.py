@@ -71,6 +71,7 @@ class Care:
     prefix: str
     folder: Path
     environment: dict[str, str]
+    kafka: KafkaSettings
     session: aiohttp.ClientSession
     services: Mapping[str, Service]
     people: Mapping[str, Person]
@@ -258,6 +259,6 @@ async def care(servers: Servers, folder: Path) -> AsyncIterator[Care]:
         kafka = KafkaSettings(bootstrap=servers.kafka.bootstrap, topic_prefix=prefix, partitions=PARTITIONS)
         await topics.ensure(kafka, list(known.values()))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        world = Care(servers, made, database, prefix, folder, environment, session, known, people())
+        world = Care(servers, made, database, prefix, folder, environment, kafka, session, known, people())
         stack.push_async_callback(world.close)
         yield world

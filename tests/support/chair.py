@@ -130,11 +130,11 @@ class Chair:
         await self.until(self.planned - dt.timedelta(minutes=25))
         return dict((await self.ask("nurse.a", "check-in", self.door(**more))).ok())
 
-    async def prepare(self) -> None:
-        """All that the gate asks is entered, and the drug is drawn."""
+    async def prepare(self, **vitals: object) -> None:
+        """All that the gate asks is entered, and the drug is drawn. ``vitals`` are other values of the set before the start."""
         (await self.ask("nurse.a", f"/patients/{self.patient}/suicide-screens", SINCE)).ok()
         (await self.ask("nurse.a", "facts", {"weight": quantity("82.0", "kg"), "hcg": "negative"})).ok()
-        (await self.ask("nurse.a", "vitals", CALM.body(cadss6=[0] * 6))).ok()
+        (await self.ask("nurse.a", "vitals", CALM.body(cadss6=[0] * 6) | vitals)).ok()
         stock = {"strength": quantity("50", "mg/mL"), "bag": ml("100.00")}
         (await self.ask("nurse.a", "dose", stock)).ok()
         expires = (self.planned + dt.timedelta(days=300)).date().isoformat()
@@ -146,11 +146,11 @@ class Chair:
         made = (await self.ask("nurse.a", "wastes", {"volume": ml(volume)})).ok()
         (await self.ask(witness, f"/wastes/{made['waste']}/witness")).ok()
 
-    async def start(self, number: int = 1) -> None:
+    async def start(self, number: int = 1, **vitals: object) -> None:
         """From check-in to a running pump."""
         await self.arrive(number)
         await self.wait(minutes=5)
-        await self.prepare()
+        await self.prepare(**vitals)
         await self.waste("0.18")
         await self.stage.settle()
         begun = (await self.ask("nurse.a", "start")).ok()

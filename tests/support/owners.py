@@ -19,7 +19,6 @@ from schemas.registry import EventType
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.lanes import lane_of
 from services.runtime.messaging.relay import HEARTBEAT_HEADER
-from services.runtime.settings import KafkaSettings
 from tests.support.care import Care
 from tests.support.world import PARTITIONS
 
@@ -42,7 +41,6 @@ class Owners:
     """See the module."""
 
     care: Care
-    kafka: KafkaSettings
     producer: AIOKafkaProducer
     sequences: dict[str, int] = field(default_factory=dict)
 
@@ -106,12 +104,9 @@ class Owners:
 @asynccontextmanager
 async def owners(care: Care) -> AsyncIterator[Owners]:
     """The services around whatever runs in a world; none of them needs to run."""
-    kafka = KafkaSettings(
-        bootstrap=care.environment["TELEMED_KAFKA_BOOTSTRAP"], topic_prefix=care.prefix, partitions=PARTITIONS
-    )
-    producer = clients.producer(kafka, "owners")
+    producer = clients.producer(care.kafka, "owners")
     await producer.start()
     try:
-        yield Owners(care, kafka, producer)
+        yield Owners(care, producer)
     finally:
         await producer.stop()

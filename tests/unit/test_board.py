@@ -216,6 +216,7 @@ def test_who_is_not_on_duty_sees_their_own_patients() -> None:
         ([planned(0, starts=-24 * 60)], False),
         ([planned(0, "infusing", starts=-24 * 60)], True),
         ([planned(0, "discharge-ready", starts=-24 * 60)], True),
+        ([planned(0, "a-state-of-next-year", starts=-24 * 60)], True),
         ([planned(0, "closed")], True),
         ([planned(0, "infusing", starts=-24 * 60), ("session-closed", fact(1, ending="aborted"))], False),
         # Still Thursday in New York, whatever day it is in Greenwich.

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.smtp import Envelope
 
+from services.cli.catalogue import load_services
 from services.cli.stack import jars, java, kafka, livekit, postgres
 from services.cli.stack.errors import StackError
 from services.cli.stack.kafka import KafkaFiles
@@ -24,6 +25,7 @@ from services.cli.stack.ports import HOST, free_ports, is_open, require_free
 from services.cli.stack.process import Child, Identity, end_processes, last_line
 from services.cli.stack.settings import StackSettings
 from services.cli.stack.state import Home, PartRecord, Record
+from services.cli.stack.supervisor import Supervisor
 
 # Children to be ended by the tests; their sleep is only so that one that is forgotten ends by itself.
 _SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -334,6 +336,22 @@ async def test_mail_that_cannot_be_kept_is_not_accepted(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "gone")
     answer = await outbox.handle_DATA(None, None, _envelope(b"x", "a@localhost"))  # type: ignore[arg-type]
     assert answer.startswith("451 ")
+
+
+def test_mails_and_pages_lead_to_the_ports_of_this_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEMED_DATABASE_URL", "postgresql://owner@127.0.0.1/telemed")
+    services = {service.name: service for service in load_services()}
+    settings = StackSettings(port_offset=2000)
+    supervisor = Supervisor(Home(tmp_path), tmp_path, settings, list(services.values()), lambda *_: None, print)
+
+    def told(name: str) -> dict[str, str]:
+        return supervisor._service_environment(services[name], settings.port(services[name].port))
+
+    assert told("follow_up")["TELEMED_MESSAGES_LINK_URL"] == f"http://{HOST}:9004/link"
+    assert told("staff_dashboard")["TELEMED_BOARD_SESSION_LOGGING"] == f"http://{HOST}:9005"
+    assert told("session_logging")["TELEMED_HTTP_BOARD_ORIGIN"] == f"http://{HOST}:9007"
+    monkeypatch.setenv("TELEMED_MESSAGES_LINK_URL", "https://clinic.example/link")
+    assert told("follow_up")["TELEMED_MESSAGES_LINK_URL"] == "https://clinic.example/link"
 
 
 # --- video ---

@@ -126,6 +126,7 @@ async def test_who_drops_out_comes_back_and_a_second_device_takes_the_place(
                 await tablet.happens("sees")
                 await back.happens("disconnected")
                 gone = await video.come(visit, "participant_left", 2)
+                await video.come(visit, "participant_joined", 4)
                 measured.append(("7. the same person joins on a second device", f"the first one leaves: {reason(gone)}"))
                 there = "select role from presence where left_at is null order by role"
                 assert [row["role"] for row in await clinic.rows("video_visits", there)] == ["clinician", "patient"]

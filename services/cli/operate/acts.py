@@ -19,6 +19,10 @@ from services.runtime.settings import DatabaseSettings, KafkaSettings
 __all__ = ["acknowledge", "audit", "event_of", "rebuild", "replay", "resend", "retry_all"]
 
 
+_EMPTYING_S = 600
+"""How long the tables of a projection may take to be emptied; its consumer waits for that."""
+
+
 async def audit(connection: Connection, *, by: str, action: str, target: str, reason: str = "", patient: str = "") -> None:
     """Add an audit row."""
     await connection.execute(
@@ -96,8 +100,9 @@ async def rebuild(
     async with connection.transaction():
         # Whoever is at work on a partition finishes first; what comes after finds the mark.
         await lock(connection, service.schema, consumer, [*live, *again])
+        await connection.execute(f"set local statement_timeout = '{_EMPTYING_S}s'")
         for table in found.tables:
-            await connection.execute(f"delete from {table}")
+            await connection.execute(f"delete from {table}", timeout=_EMPTYING_S)
         for table in ("consumer_cursor", "consumer_partition", "parked"):
             await connection.execute(f"delete from {table} where consumer = $1", consumer)
         await connection.executemany(

@@ -6,6 +6,7 @@ the id of the last event that it has.
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _WAITING = 512
 """Events that wait for one client at most."""
 _SEND_S = 15.0
 """How long a client may take nothing of what it was sent."""
+_ON_THE_WAY = 64 * 1024
+"""Bytes that the system keeps for a client; it would keep megabytes of what is no longer true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ class Streams:
         if self._stopping:
             outlet.end("stopping")
         await response.prepare(request)
+        if request.transport is not None:
+            request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ON_THE_WAY)
         self._open.add(outlet)
         following = asyncio.ensure_future(self._follow(follow, outlet))
         expiry = None

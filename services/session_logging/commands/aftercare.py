@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import uuid_utils.compat
 from pydantic import BaseModel
@@ -14,12 +14,12 @@ from services.directory import store as directory
 from services.runtime.database import Reader
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.edge.signature import SignatureBody, content_hash, sign
-from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange
+from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange, SetTimer
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, illegal, kept, present, shut_by
 from services.session_logging.commands.infusion import given
 from services.session_logging.commands.ledger import DrugLedger
-from services.session_logging.commands.room import LEFT, TRANSFERRED, Log, entry, in_order_or_rejected, written
+from services.session_logging.commands.room import LEFT, RECORD_DUE, TRANSFERRED, Log, entry, in_order_or_rejected, written
 from services.session_logging.domain.adverse_events import REVIEWED_FROM, AdverseEvent, Reported
 from services.session_logging.domain.gates import discharge_case
 from services.session_logging.domain.sessions import (
@@ -33,6 +33,7 @@ from services.session_logging.domain.sessions import (
     SessionState,
     move,
     newest,
+    record_due_at,
 )
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
@@ -42,7 +43,7 @@ from services.therapies.ketamine.discharge import Discharge, discharge
 from services.therapies.ketamine.records import AdverseEvent as Graded
 from services.therapies.ketamine.records import Serious, propose_grade
 
-__all__ = ["Aftercare", "Closing", "DischargeContent", "Home"]
+__all__ = ["Aftercare", "Closing", "DischargeContent", "Home", "record_task"]
 
 _PAGES = {
     SessionEnding.LEFT_AGAINST_ADVICE: LEFT,
@@ -126,7 +127,7 @@ class Aftercare:
         if said.onset_at > context.now:
             return Rejected("in-the-future", final=False)
         graded = Graded(term=said.term, serious=frozenset(Serious(one) for one in said.serious))
-        proposal = propose_grade(graded, self.arrival.room.rules("ketamine", session.zone, context))
+        proposal = propose_grade(graded, self.arrival.room.pinned(session, context))
         made = AdverseEvent(
             uuid_utils.compat.uuid7(),
             session_id,
@@ -145,7 +146,7 @@ class Aftercare:
         rows: list[RowChange] = [drugs.adverse_event_row(made)]
         told: list[NewEvent] = [events.adverse_event_recorded(made)]
         if made.grade >= REVIEWED_FROM and await store.review_of_session(read, session_id) is None:
-            review, opened = await self._review(session, "adverse-event", read, context)
+            review, opened = await self.review(session, "adverse-event", read, context)
             rows.append(review)
             told.append(opened)
         return Changes(rows=rows, events=told, patient=str(session.patient)), replace(made, version=1)
@@ -202,7 +203,7 @@ class Aftercare:
         )
         if isinstance(signed, Rejected):
             return signed
-        rules = self.arrival.room.rules("ketamine", session.zone, context)
+        rules = self.arrival.room.pinned(session, context)
         closing = Closing(await self._ended_as(session, read))
         changes, closed = await self._close(session, closing, UUID(who.person), read, context)
         due = context.now + rules["check.after_discharge"].elapsed
@@ -238,7 +239,7 @@ class Aftercare:
             missing = await self.ledger.missing(session, read, context)
             changes = replace(changes, pages=[*changes.pages, left, *missing])
         if closing.ending is SessionEnding.TRANSFERRED and await store.review_of_session(read, session_id) is None:
-            review, opened = await self._review(session, "transferred", read, context)
+            review, opened = await self.review(session, "transferred", read, context)
             changes = replace(changes, rows=[*changes.rows, review], events=[*changes.events, opened])
         return changes, closed
 
@@ -262,7 +263,7 @@ class Aftercare:
         known = await room.known(session, await store.entries(read, session.id), read, context)
         role = "prescriber" if Role.PRESCRIBER in who.roles else "nurse" if Role.NURSE in who.roles else None
         case = discharge_case(session, role, known, room.moment(session, context))
-        found = discharge(case, room.rules("ketamine", session.zone, context))
+        found = discharge(case, room.pinned(session, context))
         content = DischargeContent(
             session=session.id,
             patient=session.patient,
@@ -297,22 +298,25 @@ class Aftercare:
     ) -> tuple[Changes, Session]:
         room = self.arrival.room
         at = closing.at or context.now
-        closed = move(session, SessionState.CLOSED, at, ending=closing.ending.value, closed_at=at, device=None, rate=None)
+        closed = move(session, SessionState.CLOSED, at, ending=closing.ending.value, closed_at=at, rate=None)
         said = entry(Kind.CLOSED, str(by), context, at, closing.said())
         log = await Log.load(read, session)
         changes = room.logged(log, closed, [said], context)
         assert isinstance(changes, Changes)  # noqa: S101 - the end of a session is never refused by its alerts
-        due = None
+        due, timers = None, list(changes.timers)
+        obligations: list[NewEvent] = []
         if session.started_at is not None:
-            day = room.moment(session, context).date
-            due = day + room.rules("ketamine", session.zone, context)["record.due"].elapsed
+            due = room.moment(session, context).date + room.pinned(session, context)["record.due"].elapsed
+            called = record_due_at(session, due)
+            timers.append(SetTimer(RECORD_DUE, f"{RECORD_DUE}:{session.id}", str(session.id), called))
+            obligations.append(events.record_asked(record_task(session.id), closed, called))
         told = [
             events.session_changed(closed, by),
             events.session_closed(
                 closed, await given(closed, read, self.arrival, context), _peak(log.entries, session), due, by
             ),
         ]
-        changes = replace(changes, events=[*changes.events, *told])
+        changes = replace(changes, events=[*changes.events, *told, *obligations], timers=timers)
         return changes, replace(closed, version=session.version + 1)
 
     async def _ended_as(self, session: Session, read: Reader) -> SessionEnding:
@@ -321,12 +325,18 @@ class Aftercare:
         whole = ended is not None and ended.data["reason"] == "complete"
         return SessionEnding.COMPLETED if whole else SessionEnding.ABORTED
 
-    async def _review(self, session: Session, cause: str, read: Reader, context: Context) -> tuple[Any, NewEvent]:
+    async def review(self, session: Session, cause: str, read: Reader, context: Context) -> tuple[RowChange, NewEvent]:
+        """A prescriber has to say how to go on before the next session (decision B13)."""
         others = (await store.sessions_of_patients(read, [session.patient]))[session.patient]
         starts = next((one.starts_at for one in others if one.id != session.id), None)
-        wait = self.arrival.room.rules("ketamine", session.zone, context)["check.after_discharge"].elapsed
+        wait = self.arrival.room.pinned(session, context)["check.after_discharge"].elapsed
         opened = Review(uuid_utils.compat.uuid7(), session.patient, session.id, cause, context.now)
         return store.review_row(opened), events.review_opened(opened, starts or context.now + wait)
+
+
+def record_task(session_id: UUID) -> UUID:
+    """Id of the task to sign a session's record."""
+    return uuid5(session_id, "record")
 
 
 def _peak(entries: Sequence[Entry], session: Session) -> int | None:

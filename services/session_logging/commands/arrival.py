@@ -110,7 +110,7 @@ class Arrival:
             return session
         known = await self._known(session, read, context)
         case = dose_case(session, stock, known, self.room.moment(session, context))
-        found = dose_of_the_day(case, self.room.rules("ketamine", session.zone, context))
+        found = dose_of_the_day(case, self.room.pinned(session, context))
         if isinstance(found, evidence.Rejected):
             return found
         dose = plain(found.result) if found.outcome is Outcome.PROPOSED else None
@@ -157,7 +157,7 @@ class Arrival:
     def evaluate(self, session: Session, known: Known, context: Context) -> Evaluation[FrozenBaseline]:
         """The start gate about what is known."""
         case = start_case(session, known, self.room.moment(session, context))
-        return start_gate(case, self.room.rules("ketamine", session.zone, context))
+        return start_gate(case, self.room.pinned(session, context))
 
     async def _known(self, session: Session, read: Reader, context: Context) -> Known:
         return await self.room.known(session, await store.entries(read, session.id), read, context)

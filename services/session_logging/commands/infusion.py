@@ -114,7 +114,7 @@ class Infusion:
         log = await Log.load(read, session)
         known = await room.known(session, log.entries, read, context)
         case = resume_case(session, rate, agrees, known, room.moment(session, context))
-        found = resume_gate(case, room.rules("ketamine", session.zone, context))
+        found = resume_gate(case, room.pinned(session, context))
         identifier = uuid_utils.compat.uuid7()
         row = kept(identifier, session, "resume", found, str(by), context)
         told = [
@@ -256,6 +256,6 @@ async def given(session: Session, read: Reader, arrival: Arrival, context: Conte
     drawn = await drugs.drawn(read, session.id)
     if drawn is None or session.pump_volume is None:
         return None
-    rules = arrival.room.rules("ketamine", session.zone, context)
+    rules = arrival.room.pinned(session, context)
     volume = given_volume(drawn, Quantity.parse(session.pump_volume), rules)
     return f"{volume.to('mL').value * Quantity.parse(drawn.strength).value:f} mg"

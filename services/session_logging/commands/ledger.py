@@ -45,7 +45,7 @@ class DrugLedger:
             return Rejected("drug-drawn")
         if wanted.expires < self.room.moment(session, context).date:
             return Rejected("drug-expired")
-        if not measurable(wanted.drawn, self.room.rules("ketamine", session.zone, context)):
+        if not measurable(wanted.drawn, self.room.pinned(session, context)):
             return Rejected("not-measurable")
         dose = session.dose
         same = (wanted.strength, Quantity.parse(wanted.into_bag), Quantity.parse(wanted.bag)) == (
@@ -76,7 +76,7 @@ class DrugLedger:
         drawn = await drugs.drawn(read, session_id)
         if drawn is None:
             return Rejected("drug-not-drawn", final=False)
-        if not measurable(volume, self.room.rules("ketamine", session.zone, context)):
+        if not measurable(volume, self.room.pinned(session, context)):
             return Rejected("not-measurable")
         if Quantity.parse(volume) > Quantity.parse(drawn.drawn):
             return Rejected("more-than-drawn")
@@ -112,7 +112,7 @@ class DrugLedger:
         pump = Quantity.parse(session.pump_volume or "0 mL")
         wastes = {one.id: one for one in [*await drugs.wastes(read, session.id), *new]}
         gave = given_by(await store.entries(read, session.id))
-        found = balance(drawn, pump, list(wastes.values()), gave, self.room.rules("ketamine", session.zone, context))
+        found = balance(drawn, pump, list(wastes.values()), gave, self.room.pinned(session, context))
         return found if isinstance(found, evidence.Rejected) else None
 
     async def missing(self, session: Session, read: Reader, context: Context) -> list[RaisePage]:

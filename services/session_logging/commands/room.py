@@ -28,12 +28,12 @@ from services.screening import store as screening
 from services.session_logging import events
 from services.session_logging.domain.alarms import Raised, Sample, raised_id, watch
 from services.session_logging.domain.gates import Known, prescriber_named
-from services.session_logging.domain.sessions import Entry, Review, Session
+from services.session_logging.domain.sessions import Entry, Review, Session, SessionState
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 from services.therapies import evidence
 from services.therapies.evidence import Thresholds
-from services.therapies.instruments import RiskLevel
+from services.therapies.instruments import RiskLevel, score
 from services.therapies.ketamine.alerts import Alert, Tier
 from services.therapies.ketamine.gates import FACT_OWNERS
 from services.therapies.regulatory import consent_text
@@ -42,8 +42,10 @@ from services.therapies.rulebook import Rulebook
 __all__ = [
     "ALERT_DUE",
     "AMBER_UNCHECKED",
+    "LATE_DANGER",
     "LEFT",
     "PAUSE_UNRECORDED",
+    "RECORD_DUE",
     "RED",
     "RED_PRESCRIBER",
     "STOP",
@@ -51,6 +53,7 @@ __all__ = [
     "SYSTEM",
     "TRANSFERRED",
     "UNACCOUNTED",
+    "UNBOUND",
     "WATCH",
     "Log",
     "Room",
@@ -75,6 +78,12 @@ AMBER_UNCHECKED = "session.amber-unchecked"
 """Page: an AMBER alert, and nobody has measured again."""
 LEFT = "session.left-without-discharge"
 """Page: a patient has left without being discharged."""
+RECORD_DUE = "session.record-due"
+"""Timer and page: the record of a session is due, and nobody has signed it."""
+LATE_DANGER = "session.late-danger"
+"""Page: after a session it became known that a value in it was RED or STOP."""
+UNBOUND = "session.monitor-unbound"
+"""Page: a monitor sends for a session that it is not bound to."""
 UNACCOUNTED = "session.drug-unaccounted"
 """Page: a session is over, and not all of its controlled drug is accounted for."""
 TRANSFERRED = "session.transferred"
@@ -109,6 +118,9 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         PAUSE_UNRECORDED: at_once("nurse"),
         AMBER_UNCHECKED: at_once("nurse"),
         TRANSFERRED: at_once("prescriber"),
+        UNBOUND: at_once("nurse"),
+        LATE_DANGER: at_once("prescriber"),
+        RECORD_DUE: Ladder((Rung(dt.timedelta(0), "prescriber"), Rung(dt.timedelta(days=1), "clinic"))),
         UNACCOUNTED: at_once("prescriber"),
         LEFT: ladder("left without discharge", {"prescriber": "prescriber", "welfare call": "nurse"}),
     }
@@ -157,7 +169,7 @@ def page_key(alert: UUID | str, what: str) -> str:
 
 def page_keys(alert: Raised, *roles: str) -> list[str]:
     """Keys of an alert's pages: those of a role's ladder."""
-    keys = {"nurse": ("nurse", "pause", "amber"), "prescriber": ("prescriber",)}
+    keys = {"nurse": ("nurse", "pause", "amber"), "prescriber": ("prescriber", "late")}
     return [page_key(alert.id, what) for role in roles for what in (*keys[role], "stop")]
 
 
@@ -211,6 +223,24 @@ class Room:
     def rules(self, name: str, zone: str, context: Context) -> Thresholds:
         """A revision that is in force on the session's local day."""
         return self.rulebook.on(name, context.now.astimezone(zone_of(zone)).date())
+
+    def pinned(self, session: Session, context: Context) -> Thresholds:
+        """The therapy's rules for a session: the revision that was in force when the patient was checked in (decision A28)."""
+        at = session.checked_in_at or context.now
+        return self.rulebook.on("ketamine", at.astimezone(zone_of(session.zone)).date())
+
+    def scored(
+        self, values: Mapping[str, Any], at: dt.datetime, session: Session, context: Context
+    ) -> dict[str, Any] | evidence.Rejected:
+        """A typed set with its answers about dissociation scored."""
+        answers = values.get("cadss6_answers")
+        if not answers:
+            return dict(values)
+        found = score("cadss6", answers, at, self.rules("instruments", session.zone, context))
+        if isinstance(found, evidence.Rejected):
+            return found
+        assert found.result is not None  # noqa: S101 - a score is always given
+        return {**values, "cadss6": found.result.total, "cadss6_answers": list(answers)}
 
     def moment(self, session: Session, context: Context) -> Moment:
         """Now, as the clinic reads the clock."""
@@ -267,7 +297,7 @@ class Room:
         Returns:
             Rejected if an entry cannot be: impossible values, a time that is not of this session.
         """
-        rules = self.rules("ketamine", session.zone, context)
+        rules = self.pinned(session, context)
         rows: list[RowChange] = []
         if new or samples:
             # Of two who record at once, one has to look at what the other has recorded.
@@ -291,7 +321,7 @@ class Room:
 
     def _alarmed(self, raised: Sequence[Raised], log: Log, session: Session, context: Context) -> Changes:
         signed = self.rules("cadence", session.zone, context)
-        rules = self.rules("ketamine", session.zone, context)
+        rules = self.pinned(session, context)
         made = _Alarms(session, log.review, signed)
         for alert in raised:
             made.add(alert, context)
@@ -317,7 +347,11 @@ class _Alarms:
         subject = str(alert.id)
         due: dt.datetime | None = None
         self.rows.append(alarms.alert_row(alert))
-        if alert.tier == Tier.AMBER.name:
+        if self.session.state is SessionState.CLOSED:
+            # Nobody is in the chair any more: it is the prescriber's to look at (decision A13).
+            if alert.grave:
+                self.pages.append(RaisePage(LATE_DANGER, page_key(alert.id, "late"), subject))
+        elif alert.tier == Tier.AMBER.name:
             wait = self.signed["ladder.amber.second nurse, recheck missing"].elapsed
             self._due(alert, "amber", context.now + wait)
         elif alert.tier == Tier.RED.name:

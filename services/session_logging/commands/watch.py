@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+import uuid_utils.compat
+
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import (
     AcknowledgePage,
@@ -14,6 +16,7 @@ from services.runtime.messaging.changes import (
     Context,
     RaisePage,
     Rejected,
+    RowChange,
 )
 from services.session_logging import events
 from services.session_logging.commands.arrival import present
@@ -21,6 +24,7 @@ from services.session_logging.commands.room import (
     ALERT_DUE,
     AMBER_UNCHECKED,
     PAUSE_UNRECORDED,
+    UNBOUND,
     Log,
     Room,
     entry,
@@ -29,21 +33,26 @@ from services.session_logging.commands.room import (
     page_keys,
 )
 from services.session_logging.domain.alarms import Raised, Sample, impossible
-from services.session_logging.domain.sessions import Kind, Session, SessionState
+from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Kind, Session, SessionState
+from services.session_logging.domain.streams import Judged, judge
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 from services.therapies import evidence
-from services.therapies.instruments import score
 
-__all__ = ["Ingested", "Watch"]
+__all__ = ["Ingested", "NotBound", "Watch"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What became of a batch: numbers that were taken, and those that had come before."""
+    """What became of a batch, row by row, and how far the monitor's clock was ahead of the clinic's."""
 
-    accepted: tuple[int, ...]
-    duplicates: tuple[int, ...]
+    judged: Judged
+    offset: dt.timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotBound:
+    """A batch of a monitor that is not bound to this session: none of it is kept, and somebody is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +64,25 @@ class Watch:
     async def record(
         self, session_id: UUID, data: Mapping[str, Any], at: dt.datetime | None, by: UUID, read: Reader, context: Context
     ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
-        """A set of vitals that somebody types; the alerts that follow are raised in the same commit."""
-        session = await present(session_id, read)
+        """A set of vitals that somebody types; the alerts that follow are raised in the same commit.
+
+        After the session one that was true in it is taken until the record is signed (decision A13).
+        """
+        session = await present(session_id, read, HERE | RUNNING | AFTER | ({SessionState.CLOSED} if at else set()))
         if isinstance(session, Rejected):
             return session
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if at is not None and session.closed_at is not None and at > session.closed_at:
+            return Rejected("after-session")
         if refused := fresh_or_rejected(at, session, context):
             return refused
-        typed = dict(data)
+        typed = self.room.scored(data, at or context.now, session, context)
+        if isinstance(typed, evidence.Rejected):
+            return typed
         told = []
-        if answers := typed.pop("cadss6_answers", None):
-            found = score("cadss6", answers, at or context.now, self.room.rules("instruments", session.zone, context))
-            if isinstance(found, evidence.Rejected):
-                return found
-            assert found.result is not None  # noqa: S101 - a score is always given
-            typed |= {"cadss6": found.result.total, "cadss6_answers": list(answers)}
         said = entry(Kind.VITALS, str(by), context, at, typed)
-        if wrong := impossible(said, self.room.rules("ketamine", session.zone, context)):
+        if wrong := impossible(said, self.room.pinned(session, context)):
             return wrong
         if typed.get("cadss6") is not None:
             told.append(events.cadss6_scored(session, said.id, typed["cadss6"], by, said.at))
@@ -79,6 +91,23 @@ class Watch:
             return changes
         told = [events.vitals_summarised(session, said), *told, *changes.events]
         return replace(changes, events=told), session
+
+    async def check_paper(
+        self, session_id: UUID, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """Somebody else than who typed them has compared the sets from paper with the sheet (decision B1)."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        typed = [one for one in await store.entries(read, session_id) if one.data.get("source") == "paper"]
+        if not typed:
+            return Rejected("no-paper", final=False)
+        if any(one.by == str(by) for one in typed):
+            return Rejected("self-checked", final=False)
+        said = entry(Kind.PAPER_CHECKED, str(by), context, data={"entries": [str(one.id) for one in typed]})
+        return Changes(rows=[store.entry_row(session_id, said)], patient=str(session.patient)), session
 
     async def symptoms_over(
         self, session_id: UUID, by: UUID, read: Reader, context: Context
@@ -104,26 +133,60 @@ class Watch:
         return changes, session
 
     async def ingest(
-        self, session_id: UUID, device: str, samples: Sequence[Sample], read: Reader, context: Context
-    ) -> tuple[Changes, Ingested] | Rejected | evidence.Rejected:
-        """A batch of the monitor that is bound to the session. A sample that has come before changes nothing."""
+        self, session_id: UUID, batch: Sequence[Sample], sent_at: dt.datetime | None, read: Reader, context: Context
+    ) -> tuple[Changes, Ingested | NotBound] | Rejected | evidence.Rejected:
+        """A batch of the monitor that is bound to the session: each row is taken, known, or refused for itself (decision B2).
+
+        Args:
+            batch: of one monitor.
+            sent_at: the monitor's own clock when it sent them.
+        """
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        device = batch[0].device
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if session.device != device:
+            page = RaisePage(UNBOUND, f"{UNBOUND}:{device}:{session_id}", str(session_id))
+            return Changes(pages=[page], patient=str(session.patient)), NotBound()
+        rules = self.room.pinned(session, context)
+        before = await alarms.known_samples(read, session_id, batch)
+        judged = judge(batch, before, session.checked_in_at, session.closed_at, context.now, rules)
+        offset = sent_at - context.now if sent_at else None
+        kept = store.append(
+            "batch",
+            id=uuid_utils.compat.uuid7(),
+            session=session_id,
+            device=device,
+            received_at=context.now,
+            offset_ms=offset // _MS if offset is not None else None,
+            accepted=len(judged.accepted),
+            duplicates=len(judged.duplicates),
+            refused=[[seq, why.value] for seq, why in judged.refused],
+        )
+        outcome = Ingested(judged, offset)
+        if not judged.accepted:
+            return Changes(rows=[kept], patient=str(session.patient)), outcome
+        changes = self.room.logged(await Log.load(read, session), session, [], context, judged.accepted)
+        if isinstance(changes, evidence.Rejected):
+            return changes
+        told = [events.stream_summarised(session, judged.accepted), *changes.events]
+        return replace(changes, rows=[*changes.rows, kept], events=told), outcome
+
+    async def bind(
+        self, session_id: UUID, device: str | None, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
+        """Another monitor is bound to the session by its scan, or none any more."""
         session = await present(session_id, read)
         if isinstance(session, Rejected):
             return session
-        if session.device != device:
-            return Rejected("not-bound", final=False)
-        if any(one.at > context.now + _SKEW for one in samples):
-            return Rejected("in-the-future", final=False)
-        before = await alarms.known_samples(read, session_id, device, [one.seq for one in samples])
-        new = [replace(one, recorded_at=max(context.now, one.at)) for one in samples if one.seq not in before]
-        outcome = Ingested(tuple(one.seq for one in new), tuple(sorted(before)))
-        if not new:
-            return Changes(patient=str(session.patient)), outcome
-        changes = self.room.logged(await Log.load(read, session), session, [], context, new)
-        if isinstance(changes, evidence.Rejected):
-            return changes
-        told = [events.stream_summarised(session, new), *changes.events]
-        return replace(changes, events=told), outcome
+        if device is not None and await store.bound_elsewhere(read, device, session_id):
+            return Rejected("device-bound", final=False)
+        bound = replace(session, device=device)
+        said = entry(Kind.DEVICE, str(by), context, data={"from": session.device, "to": device})
+        rows: list[RowChange] = [store.session_row(bound), store.entry_row(session_id, said)]
+        return Changes(rows=rows, patient=str(session.patient)), replace(bound, version=session.version + 1)
 
     async def acknowledge(
         self, alert_id: UUID, role: str, by: UUID, read: Reader, context: Context
@@ -201,5 +264,4 @@ class Watch:
         return Changes() if done else Changes(pages=[RaisePage(code, page_key(alert.id, what), str(alert.id))])
 
 
-_SKEW = dt.timedelta(seconds=5)
-"""How far a monitor's clock may be ahead of the clinic's."""
+_MS = dt.timedelta(milliseconds=1)

@@ -26,6 +26,7 @@ from services.therapies.ketamine.alerts import (
     begin,
     fold,
     next_silence,
+    pressure_due,
 )
 
 __all__ = ["Raised", "Sample", "Watched", "impossible", "raised_id", "watch", "withdrawn"]
@@ -83,10 +84,11 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a log comes to: every alert so far, and when silence would raise the next one."""
+    """What a log comes to: every alert so far, when silence would raise the next one, and when a blood pressure is due."""
 
     alerts: tuple[Alert, ...]
     silent_at: dt.datetime | None
+    pressure_due: dt.datetime | None = None
 
 
 def watch(
@@ -113,7 +115,7 @@ def watch(
     state = fold(begin(session.started_at, frozen(session), rules), log, now, rules)
     if isinstance(state, Rejected):
         return state
-    return Watched(state.alerts, next_silence(state, rules))
+    return Watched(state.alerts, next_silence(state, rules), pressure_due(state, rules))
 
 
 _EVENTS: Final = {
@@ -147,7 +149,8 @@ def reading(entry: Entry) -> Reading:
         on_oxygen=data.get("on_oxygen"),
         moaa_s=data.get("moaa_s"),
         cadss6=data.get("cadss6"),
-        symptoms=frozenset(data.get("symptoms", ())),
+        # A code has no spaces; the signed lists name symptoms in words.
+        symptoms=frozenset(code.replace("-", " ") for code in data.get("symptoms", ())),
         **given,
     )
 

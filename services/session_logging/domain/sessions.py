@@ -7,10 +7,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from schemas.events.session_logging import SessionEnding, SessionState
+from schemas.values import zone_of
 
 __all__ = [
     "AFTER",
     "BEFORE",
+    "CORRECTABLE",
     "ENDINGS",
     "HERE",
     "MOVES",
@@ -24,10 +26,12 @@ __all__ = [
     "SessionState",
     "Terms",
     "allowed",
+    "counts_from",
     "facts_of",
     "may_move",
     "move",
     "newest",
+    "record_due_at",
 ]
 
 S = SessionState
@@ -81,9 +85,17 @@ class Kind:
     OVERRIDE = "override"
     DECISION_NEEDED = "decision-needed"
     CONSENT_WITHDRAWN = "consent-withdrawn"
+    DEVICE = "device"
     DEVICE_LOST = "device-lost"
     HANDOVER = "handover"
     CLOSED = "closed"
+    ERROR = "entered-in-error"
+    PAPER_CHECKED = "paper-checked"
+    ADDENDUM = "addendum"
+
+
+CORRECTABLE: Final = frozenset({Kind.VITALS, Kind.FACTS, Kind.SYMPTOMS_OVER, Kind.DEVICE_LOST})
+"""Kinds of entries that may have been wrong: what was measured or said. What was done was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,7 @@ class Session:
         baseline: the set that the gate passed on, frozen; with it ``baseline_cadss6`` and ``baseline_risk``.
         pump_volume: what the pump says it has delivered; None until somebody has read it.
         moved_at: since when it stands where it stands; None while it is scheduled.
+        locked_at: when its record was signed; from then on only addenda are written.
     """
 
     id: UUID
@@ -137,6 +150,7 @@ class Session:
     ending: str | None = None
     closed_at: dt.datetime | None = None
     moved_at: dt.datetime | None = None
+    locked_at: dt.datetime | None = None
     version: int = 0
 
 
@@ -210,6 +224,12 @@ def move(session: Session, to: SessionState, at: dt.datetime, **changes: Any) ->
     return replace(session, state=to, moved_at=at, **changes)
 
 
+def record_due_at(session: Session, day: dt.date) -> dt.datetime:
+    """When somebody is called about a record that is due on a local day: at the hour of the session."""
+    zone = zone_of(session.zone)
+    return dt.datetime.combine(day, session.starts_at.astimezone(zone).time(), zone).astimezone(dt.UTC)
+
+
 def facts_of(entries: Iterable[Entry]) -> dict[str, tuple[Any, dt.datetime]]:
     """The facts of the day: of each the value recorded last, and when it was true."""
     found: dict[str, tuple[Any, dt.datetime]] = {}
@@ -219,6 +239,12 @@ def facts_of(entries: Iterable[Entry]) -> dict[str, tuple[Any, dt.datetime]]:
         elif entry.kind == Kind.VITALS and entry.data.get("cadss6") is not None:
             found["cadss6"] = (entry.data["cadss6"], entry.at)
     return found
+
+
+def counts_from(entry: Entry) -> dt.datetime:
+    """When what an entry says was first known: a correction takes the place of what it corrects."""
+    first = entry.data.get("counts_from")
+    return dt.datetime.fromisoformat(first) if first else entry.recorded_at
 
 
 def newest(entries: Sequence[Entry], *kinds: str) -> Entry | None:

@@ -7,9 +7,10 @@ from services.session_logging.commands.aftercare import Aftercare
 from services.session_logging.commands.arrival import Arrival
 from services.session_logging.commands.infusion import Infusion
 from services.session_logging.commands.ledger import DrugLedger
+from services.session_logging.commands.record import Record
 from services.session_logging.commands.room import Room
 from services.session_logging.commands.watch import Watch
-from services.session_logging.http import aftercare, arrival, infusion, ledger, sessions, watch
+from services.session_logging.http import aftercare, arrival, infusion, ledger, record, reports, sessions, watch
 
 __all__ = ["routes"]
 
@@ -17,12 +18,15 @@ __all__ = ["routes"]
 def routes(room: Room, answers: Screening) -> tuple[Route, ...]:
     """All of them: sessions, arrival, infusion, watching, aftercare, and answers about suicide."""
     here, drug = Arrival(room), DrugLedger(room)
+    after = Aftercare(here, drug)
     return (
         *sessions.ROUTES,
+        *reports.routes(room),
         *arrival.routes(here),
         *ledger.routes(drug),
         *infusion.routes(Infusion(here, drug)),
         *watch.routes(Watch(room)),
-        *aftercare.routes(Aftercare(here, drug)),
+        *aftercare.routes(after),
+        *record.routes(Record(after)),
         *screening.routes(answers),
     )

@@ -16,6 +16,7 @@ from services.runtime.messaging.unit_of_work import Decide
 from services.session_logging.commands.arrival import Arrival, Gate, shut_by
 from services.session_logging.domain.gates import Stock
 from services.session_logging.http.shared import (
+    DEVICE_BOUND,
     ILLEGAL,
     LATER,
     NURSES,
@@ -40,7 +41,6 @@ from services.therapies.evidence import Evaluation
 __all__ = ["GateAnswer", "routes", "show_gate"]
 
 _TODAY = ProblemType("not-today", 409, "This session is planned for another day")
-_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
 _ON_SITE = ProblemType("not-on-site", 403, "Only the qualified prescriber who was named as on site today")
 
 
@@ -164,7 +164,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
                 asked.path.session, person(asked), _facts(asked.body), asked.body.device, *more
             ),
             body=CheckInBody,
-            errors=(_TODAY, _BOUND),
+            errors=(_TODAY, DEVICE_BOUND),
             example={"identity_confirmed": True, "escort_phoned": True, "changes": [], "device": "monitor-1"},
         ),
         act_route(

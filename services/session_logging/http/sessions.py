@@ -18,7 +18,7 @@ from services.session_logging.http.shared import TEAM, SessionPath, SessionShown
 from services.session_logging.store import aftercare, watch
 from services.session_logging.store import sessions as store
 
-__all__ = ["ROUTES", "AlertShown", "show_alert"]
+__all__ = ["READERS", "ROUTES", "AlertShown", "show_alert"]
 
 _CALENDAR = ProblemType("calendar-unknown", 409, "The clinic has not said in which zone it reads the clock")
 
@@ -250,7 +250,7 @@ def _record(asked: Asked[Any, SessionPath]) -> Find:
                     by=one.by,
                     data=dict(one.data),
                 )
-                for one in await store.entries(read, session.id)
+                for one in await store.entries(read, session.id, all_of_them=True)
             ],
             alerts=[show_alert(one) for one in await watch.alerts(read, session.id)],
             gates=[
@@ -273,7 +273,8 @@ def _record(asked: Asked[Any, SessionPath]) -> Find:
     return find
 
 
-_READERS = TEAM | {Role.AUDITOR}
+READERS = TEAM | {Role.AUDITOR}
+"""Who may read a session."""
 ROUTES = (
     Route(
         name="list_sessions",
@@ -292,7 +293,7 @@ ROUTES = (
         method="GET",
         path_template="/sessions/{session}",
         summary="A session, as it stands",
-        policy=Bearer(_READERS, of("session")),
+        policy=Bearer(READERS, of("session")),
         audit="session.read",
         path=SessionPath,
         response=SessionShown,
@@ -303,7 +304,7 @@ ROUTES = (
         method="GET",
         path_template="/sessions/{session}/monitoring-record",
         summary="The record of a session: all that was done, measured, raised and signed",
-        policy=Bearer(_READERS, of("session")),
+        policy=Bearer(READERS, of("session")),
         audit="session.record",
         path=SessionPath,
         response=RecordShown,

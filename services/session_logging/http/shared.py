@@ -25,8 +25,10 @@ from services.session_logging.store import sessions as store
 from services.therapies import evidence
 
 __all__ = [
+    "DEVICE_BOUND",
     "ILLEGAL",
     "LATER",
+    "LOCKED",
     "NURSES",
     "ORDER",
     "OUTSIDE",
@@ -56,10 +58,12 @@ TEAM = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
 NURSES = frozenset({Role.PRESCRIBER, Role.NURSE})
 PRESCRIBERS = frozenset({Role.PRESCRIBER})
 
+DEVICE_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
 LATER = (
     ProblemType("in-the-future", 422, "This has not happened yet"),
     ProblemType("before-check-in", 422, "The patient was not here then"),
 )
+LOCKED = ProblemType("record-locked", 409, "The record is signed: only addenda are written")
 ORDER = ProblemType("out-of-order", 422, "The session did not stand where it stands then")
 OUTSIDE = ProblemType("not-possible", 422, "This cannot be, or the therapy's limits do not allow it")
 SELF_WITNESSED = ProblemType("self-witnessed", 403, "Who witnesses has neither drawn, given nor wasted the drug")
@@ -107,6 +111,7 @@ class SessionShown(Response):
     ended_at: Instant | None
     pump_volume: str | None
     ending: str | None
+    locked_at: Instant | None
     version: int
 
 
@@ -134,6 +139,7 @@ def shown(session: Session) -> SessionShown:
         ended_at=session.ended_at,
         pump_volume=session.pump_volume,
         ending=session.ending,
+        locked_at=session.locked_at,
         version=session.version,
     )
 

@@ -7,19 +7,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from services.runtime.database import Reader
+from services.runtime.edge import problems
 from services.runtime.edge.fields import Code, Id, Instant, Quantity, Request, Response, field_error
 from services.runtime.edge.policy import Bearer, role_is_enough
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, NaturalKey, Route, reply
-from services.runtime.messaging.changes import Changes, Context, Rejected
+from services.runtime.messaging.changes import Changes, Context, Rejected, Reply
 from services.runtime.messaging.unit_of_work import Decide
-from services.session_logging.commands.watch import Watch
+from services.session_logging.commands.watch import NotBound, Watch
 from services.session_logging.domain.alarms import Raised, Sample
 from services.session_logging.http.sessions import AlertShown, show_alert
 from services.session_logging.http.shared import (
-    ILLEGAL,
+    DEVICE_BOUND,
     LATER,
+    LOCKED,
     NURSES,
     OUTSIDE,
     SessionPath,
@@ -31,23 +33,25 @@ from services.session_logging.http.shared import (
 )
 from services.therapies import evidence
 
-__all__ = ["routes"]
+__all__ = ["VitalsValues", "routes", "typed"]
 
 _BOUND = ProblemType("not-bound", 409, "This monitor is not bound to this session")
+_AFTER = ProblemType("after-session", 422, "The session was over then: write an addendum")
+_PAPER = ProblemType("no-paper", 409, "Nothing was typed from paper")
+_SELF_CHECKED = ProblemType("self-checked", 403, "Who typed from paper does not check it")
 _CLOSED = ProblemType("alert-closed", 409, "The alert was resolved already")
 _YOURS = ProblemType("not-of-your-role", 403, "RED and STOP are resolved by a prescriber")
 
 Pressure = Annotated[Quantity, in_unit("mm[Hg]")]
 PerMinute = Annotated[Quantity, in_unit("/min")]
 Percent = Annotated[Quantity, in_unit("%")]
+Measured = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Scale = Annotated[int, Field(ge=0, le=4)]
 
 
-class VitalsBody(Request):
-    """A set of vitals; what was not measured is left out. ``cadss6`` are the six answers. ``at`` is when it was true."""
+class VitalsValues(Request):
+    """What was measured and seen; what was not is left out. ``cadss6`` are the six answers."""
 
-    at: Instant | None = None
-    source: Literal["typed", "paper"] = "typed"
     sbp: Pressure | None = None
     dbp: Pressure | None = None
     heart_rate: PerMinute | None = None
@@ -59,35 +63,60 @@ class VitalsBody(Request):
     symptoms: Annotated[tuple[Code, ...], Field(max_length=20, strict=False)] = ()
 
     @model_validator(mode="after")
-    def _something(self) -> "VitalsBody":
+    def _something(self) -> "VitalsValues":
         if not any(value not in (None, ()) for name, value in self if name not in ("at", "source")):
             raise field_error("nothing-measured")
         return self
 
 
+class VitalsBody(VitalsValues):
+    """A set of vitals. ``at`` is when it was true; one that is typed from a sheet of paper says so."""
+
+    at: Instant | None = None
+    source: Literal["typed", "paper"] = "typed"
+
+
 class SampleBody(Request):
-    """One second of a monitor, by its number there. ``origin`` names the recording that it comes from, if it does."""
+    """One second of a monitor, by its number there. ``origin`` names the recording that it comes from, if it does. A value that
+    no body can have refuses its own row only.
+    """
 
     seq: Annotated[int, Field(ge=0, le=2**53)]
     at: Instant
-    heart_rate: Annotated[int, Field(ge=0, le=400)] | None = None
-    resp_rate: Annotated[int, Field(ge=0, le=200)] | None = None
-    spo2: Annotated[int, Field(ge=0, le=100)] | None = None
+    heart_rate: Measured | None = None
+    resp_rate: Measured | None = None
+    spo2: Measured | None = None
     origin: Code | None = None
 
 
 class BatchBody(Request):
-    """Samples of the monitor that is bound to the session."""
+    """Samples of the monitor that is bound to the session; ``sent_at`` is what its clock shows as it sends them."""
 
     device: Code
+    sent_at: Instant | None = None
     samples: Annotated[tuple[SampleBody, ...], Field(min_length=1, max_length=600, strict=False)]
 
 
+class RowRefused(Response):
+    """A row that was not taken, with why: ``impossible``, ``conflicting``, or a time that is not of the session."""
+
+    seq: int
+    code: str
+
+
 class BatchShown(Response):
-    """Numbers that were taken, and those that had come before."""
+    """Numbers that were taken, that had come before, and that were refused; and how far the monitor's clock is ahead."""
 
     accepted: list[int]
     duplicates: list[int]
+    refused: list[RowRefused]
+    offset_s: float | None
+
+
+class DeviceBody(Request):
+    """The monitor that was scanned for this session; null if none is bound any more."""
+
+    device: Code | None
 
 
 class AlertPath(Request):
@@ -121,10 +150,18 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             "vitals",
             "Record a set of vitals; alerts that follow are raised at once",
             NURSES,
-            lambda asked, *more: watch.record(asked.path.session, _typed(asked.body), asked.body.at, person(asked), *more),
+            lambda asked, *more: watch.record(asked.path.session, typed(asked.body), asked.body.at, person(asked), *more),
             body=VitalsBody,
-            errors=(*LATER, OUTSIDE),
+            errors=(*LATER, OUTSIDE, LOCKED, _AFTER),
             example=set_of_vitals,
+        ),
+        act_route(
+            "check_paper",
+            "paper-checks",
+            "Say that the sets typed from paper are what the sheet says",
+            NURSES,
+            lambda asked, *more: watch.check_paper(asked.path.session, person(asked), *more),
+            errors=(LOCKED, _PAPER, _SELF_CHECKED),
         ),
         act_route(
             "symptoms_over",
@@ -142,6 +179,16 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             lambda asked, *more: watch.device_lost(asked.path.session, person(asked), *more),
             errors=(OUTSIDE,),
         ),
+        act_route(
+            "bind_device",
+            "device",
+            "Bind the monitor that was scanned to the session, or none",
+            NURSES,
+            lambda asked, *more: watch.bind(asked.path.session, asked.body.device, person(asked), *more),
+            body=DeviceBody,
+            errors=(DEVICE_BOUND,),
+            example={"device": "monitor-2"},
+        ),
         Route(
             name="ingest_samples",
             method="POST",
@@ -154,7 +201,7 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             response=BatchShown,
             command=_ingest(watch),
             idempotency=NaturalKey(of="session, device and number of the sample"),
-            errors=(ILLEGAL, _BOUND, LATER[0], OUTSIDE),
+            errors=(_BOUND, LOCKED, OUTSIDE),
             max_body=256 * 1024,
             examples=(Example({"device": "monitor-1", "samples": [sample]}),),
         ),
@@ -189,9 +236,9 @@ def routes(watch: Watch) -> tuple[Route, ...]:
     )
 
 
-def _typed(body: VitalsBody) -> dict[str, Any]:
+def typed(body: VitalsValues) -> dict[str, Any]:
     """A set as the log keeps it: quantities as text with units."""
-    found: dict[str, Any] = {"source": body.source}
+    found: dict[str, Any] = {"source": getattr(body, "source", "typed")}
     for name in ("sbp", "dbp", "heart_rate", "resp_rate", "spo2"):
         value = getattr(body, name)
         if value is not None:
@@ -211,17 +258,25 @@ def _ingest(watch: Watch) -> Callable[[Asked[BatchBody, SessionPath]], Decide]:
         body = asked.body
         samples = [
             Sample(body.device, one.seq, one.at, one.at, one.heart_rate, one.resp_rate, one.spo2, one.origin)
-            for one in {one.seq: one for one in reversed(body.samples)}.values()
+            for one in body.samples
         ]
 
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
-            made = await watch.ingest(asked.path.session, body.device, samples, read, context)
+            made = await watch.ingest(asked.path.session, samples, body.sent_at, read, context)
             if isinstance(made, Rejected):
                 return made
             if isinstance(made, evidence.Rejected):
                 return refused(made)
             changes, outcome = made
-            shown = BatchShown(accepted=sorted(outcome.accepted), duplicates=list(outcome.duplicates))
+            if isinstance(outcome, NotBound):
+                return replace(changes, reply=Reply(_BOUND.status, problems.document(_BOUND)))
+            judged = outcome.judged
+            shown = BatchShown(
+                accepted=[one.seq for one in judged.accepted],
+                duplicates=judged.duplicates,
+                refused=[RowRefused(seq=seq, code=why.value) for seq, why in judged.refused],
+                offset_s=outcome.offset.total_seconds() if outcome.offset is not None else None,
+            )
             return replace(changes, reply=reply(shown))
 
         return decide

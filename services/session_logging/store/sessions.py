@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Put, Row
-from services.session_logging.domain.sessions import CaseFacts, Entry, Review, Session, SessionState, Terms
+from services.session_logging.domain.sessions import CaseFacts, Entry, Kind, Review, Session, SessionState, Terms
 
 __all__ = [
     "append",
@@ -15,6 +15,7 @@ __all__ = [
     "case_facts",
     "case_row",
     "entries",
+    "entry_of",
     "entry_row",
     "head",
     "head_row",
@@ -42,7 +43,7 @@ __all__ = [
 
 _SESSION = """select id, plan, plan_number, terms, care_case, patient, therapy, ordinal, phase, starts_at, zone, state, nurse,
                      device, dose, rate, baseline, baseline_cadss6, baseline_risk, checked_in_at, started_at, paused_at,
-                     ended_at, pump_volume, ending, closed_at, moved_at, version from session"""
+                     ended_at, pump_volume, ending, closed_at, moved_at, locked_at, version from session"""
 _REVIEW = """select id, patient, session, cause, opened_at, decision, decided_by, decided_at, version from review"""
 
 
@@ -95,6 +96,7 @@ async def patient_of(read: Reader, table: str, identifier: UUID) -> UUID | None:
         "alert": "select patient from alert where id = $1",
         "adverse_event": "select patient from adverse_event where id = $1",
         "review": "select patient from review where id = $1",
+        "entry": "select s.patient from entry e join session s on s.id = e.session where e.id = $1",
         "waste": "select s.patient from waste w join session s on s.id = w.session where w.id = $1",
     }[table]
     found: UUID | None = await read.fetchval(query, identifier)
@@ -183,6 +185,7 @@ def session_row(wanted: Session) -> Row:
         "ending": wanted.ending,
         "closed_at": wanted.closed_at,
         "moved_at": wanted.moved_at,
+        "locked_at": wanted.locked_at,
     }
     return Row("session", {"id": wanted.id}, values, wanted.version)
 
@@ -207,12 +210,23 @@ def head_row(session_id: UUID, known: int) -> Row:
     return Row("log_head", {"session": session_id}, {}, known)
 
 
-async def entries(read: Reader, session_id: UUID) -> list[Entry]:
-    """The log of a session, in the order in which it was recorded."""
+async def entries(read: Reader, session_id: UUID, *, all_of_them: bool = False) -> list[Entry]:
+    """The log of a session, in the order in which it was recorded; what was entered in error only if all of it is asked for."""
     rows = await read.fetch(
         "select id, kind, at, recorded_at, by_person, data from entry where session = $1 order by recorded_at, id", session_id
     )
-    return [Entry(*row.values()) for row in rows]
+    found = [Entry(*row.values()) for row in rows]
+    wrong = set() if all_of_them else {one.data["entry"] for one in found if one.kind == Kind.ERROR}
+    return [one for one in found if str(one.id) not in wrong]
+
+
+async def entry_of(read: Reader, entry_id: UUID) -> tuple[UUID, Entry] | None:
+    """An entry, and of which session it is."""
+    row = await read.fetchrow("select session, id, kind, at, recorded_at, by_person, data from entry where id = $1", entry_id)
+    if row is None:
+        return None
+    of, *values = row.values()
+    return of, Entry(*values)
 
 
 def entry_row(session_id: UUID, wanted: Entry) -> Append:

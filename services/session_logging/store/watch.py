@@ -23,12 +23,17 @@ async def samples(read: Reader, session_id: UUID) -> list[Sample]:
     return [Sample(*row.values()) for row in rows]
 
 
-async def known_samples(read: Reader, session_id: UUID, device: str, numbers: Sequence[int]) -> set[int]:
-    """Which of these have come before."""
+async def known_samples(read: Reader, session_id: UUID, batch: Sequence[Sample]) -> list[Sample]:
+    """What has come before under a number or an instant of a batch, all of one monitor."""
     rows = await read.fetch(
-        "select seq from sample where session = $1 and device = $2 and seq = any($3)", session_id, device, list(numbers)
+        """select device, seq, at, recorded_at, heart_rate, resp_rate, spo2, origin from sample
+           where session = $1 and device = $2 and (seq = any($3) or at = any($4))""",
+        session_id,
+        batch[0].device,
+        [one.seq for one in batch],
+        [one.at for one in batch],
     )
-    return {row["seq"] for row in rows}
+    return [Sample(*row.values()) for row in rows]
 
 
 def sample_row(session_id: UUID, wanted: Sample) -> Append:

@@ -92,21 +92,26 @@ export class View {
     const [tier, what, whose, due, taken] = [el("span", { class: "tier" }), el("h3"), el("p"), el("p", { class: "due" }), el("p", { class: "soft" })];
     const said = el("p", { class: "problem", role: "status" });
     const button = el("button", { type: "button" }, "Acknowledge");
-    const made = el("li", {}, el("div", { class: "head" }, tier, due), what, whose, taken, button, said);
+    const made = el("li", {}, el("div", { class: "head" }, tier, due), what, whose, el("div", { class: "foot" }, taken, button), said);
     let alert = null;
+    let mine = false;
     button.addEventListener("click", async () => {
       button.disabled = true;
       say(said, "");
       const problem = await this.#acknowledge(alert);
       say(said, problem ?? "");
       button.disabled = false;
-      button.hidden = problem === null;
+      mine = problem === null;
+      button.hidden = mine;
     });
     made.update = (row) => {
       alert = row;
       const roles = row.acknowledgements.map((one) => one.role);
       const open = row.tier !== "AMBER" && !roles.includes("prescriber");
+      button.hidden = mine || (roles.includes("nurse") && roles.includes("prescriber"));
       made.className = `card ${row.tier} ${open ? "flash" : ""}`;
+      // All in step: two that flash in turn would be one that flashes twice as fast.
+      for (const one of made.getAnimations()) one.startTime = 0;
       say(tier, `${SYMBOLS[row.tier] ?? "●"} ${row.tier}`);
       say(what, plain(row.signal) + (row.late ? " (entered late)" : ""));
       const since = Date.parse(row.raised_at);

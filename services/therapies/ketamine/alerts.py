@@ -38,6 +38,7 @@ __all__ = [
     "begin",
     "fold",
     "next_silence",
+    "pressure_due",
     "step",
 ]
 
@@ -286,6 +287,16 @@ def next_silence(state: AlertState, rules: Thresholds) -> dt.datetime | None:
     ]
     # A limit of "more than" is reached just behind it.
     return min(due) + dt.timedelta(microseconds=1) if due else None
+
+
+def pressure_due(state: AlertState, rules: Thresholds) -> dt.datetime | None:
+    """When the next blood pressure is due: by the phase's cadence, or sooner after a RED one; None once the session is over."""
+    if state.closed is not None:
+        return None
+    last = max(state.start, state.pressures[-1][0]) if state.pressures else state.start
+    phase = "infusion" if state.ended is None else "recovery"
+    due = last + rules[f"cadence.bp.{phase}"].elapsed
+    return due if state.recheck_from is None else min(due, state.recheck_from + rules["recheck.red.due"].elapsed)
 
 
 def fold(state: AlertState, entries: Iterable[Entry], now: dt.datetime, rules: Thresholds) -> AlertState | Rejected:

@@ -1,0 +1,230 @@
+"""Use cases of the record: what was entered wrongly, corrections, the signature that locks it, and addenda after that."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from schemas.values import Moment
+from services.directory import store as directory
+from services.runtime.database import Reader
+from services.runtime.edge.principal import Principal
+from services.runtime.edge.signature import SignatureBody, sign
+from services.runtime.messaging.changes import AcknowledgePage, CancelTimers, Changes, Context, Rejected, RowChange
+from services.session_logging import events
+from services.session_logging.commands.aftercare import Aftercare, record_task
+from services.session_logging.commands.arrival import illegal, shut_by
+from services.session_logging.commands.room import RECORD_DUE, Log, entry
+from services.session_logging.domain.alarms import impossible
+from services.session_logging.domain.gates import Known, discharge_case, start_case
+from services.session_logging.domain.sessions import CORRECTABLE, Entry, Kind, Session, SessionState, counts_from, newest
+from services.session_logging.store import aftercare as drugs
+from services.session_logging.store import sessions as store
+from services.session_logging.store import watch as alarms
+from services.therapies import evidence
+from services.therapies.ketamine.discharge import discharge
+from services.therapies.ketamine.gates import FACT_OWNERS, start_gate
+
+__all__ = ["Incomplete", "Record", "RecordContent"]
+
+
+class RecordContent(BaseModel):
+    """Exactly what is shown to who signs the record, and hashed: all that was kept, by its ids, and what came of it."""
+
+    session: UUID
+    patient: UUID
+    ending: str | None
+    started_at: dt.datetime | None
+    ended_at: dt.datetime | None
+    entries: list[UUID]
+    alerts: list[UUID]
+    adverse_events: list[UUID]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """What is missing in a record, as codes; nobody signs it like that."""
+
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The use cases, with those of aftercare."""
+
+    aftercare: Aftercare
+
+    async def correct(
+        self, entry_id: UUID, values: Mapping[str, Any] | None, reason: str, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
+        """An entry was wrong: it stays, with the reason, and counts no longer; ``values`` are what was right, at the same time.
+
+        Alerts follow from what counts now; what was raised before stays a human's to resolve. If a gate that it fed would
+        have said something else, a review opens, and the old decision stays as it was (decisions B2, B10).
+        """
+        found = await store.entry_of(read, entry_id)
+        session = await store.session(read, found[0]) if found else None
+        if found is None or session is None:
+            return Rejected("not-found", status=404)
+        wrong = found[1]
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if wrong.kind not in CORRECTABLE or (values is not None and wrong.kind != Kind.VITALS):
+            return Rejected("not-correctable")
+        log = await Log.load(read, session)
+        if entry_id not in {one.id for one in log.entries}:
+            return Rejected("entered-in-error")
+        new = [entry(Kind.ERROR, str(by), context, data={"entry": str(entry_id), "reason": reason})]
+        if values is not None:
+            scored = self.aftercare.arrival.room.scored(values, wrong.at, session, context)
+            if isinstance(scored, evidence.Rejected):
+                return scored
+            corrects = {"corrects": str(entry_id), "counts_from": counts_from(wrong).isoformat()}
+            right = entry(Kind.VITALS, str(by), context, wrong.at, {**scored, **corrects})
+            if refused := impossible(right, self.aftercare.arrival.room.pinned(session, context)):
+                return refused
+            new.append(right)
+        left = [one for one in log.entries if one.id != entry_id]
+        changes = self.aftercare.arrival.room.logged(replace(log, entries=left), session, new, context)
+        if isinstance(changes, evidence.Rejected):
+            return changes
+        counts = [*left, *(one for one in new if one.kind == Kind.VITALS)]
+        if log.review is None and await self._would_differ(session, log.entries, counts, wrong, read, context):
+            review, opened = await self.aftercare.review(session, "correction", read, context)
+            changes = replace(changes, rows=[*changes.rows, review], events=[*changes.events, opened])
+        return changes, session
+
+    async def show(self, session_id: UUID, read: Reader, context: Context) -> tuple[RecordContent, tuple[str, ...]] | Rejected:
+        """What would be signed, and what is missing for that."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.state is SessionState.SCHEDULED:
+            return illegal(session)
+        return await self._content(session, read), await self._missing(session, read, context)
+
+    async def lock(
+        self, session_id: UUID, given: SignatureBody, who: Principal, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Incomplete | Rejected:
+        """A prescriber signs the record; from then on only addenda are written."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.state is SessionState.SCHEDULED:
+            return illegal(session)
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if missing := await self._missing(session, read, context):
+            return Incomplete(missing)
+        patient = await directory.patient(read, session.patient)
+        signer = await directory.staff(read, UUID(who.person))
+        region = patient.region if patient else None
+        if signer is None or region is None or not signer.holds("licence", context.now, region=region):
+            return Rejected("not-qualified", final=False)
+        if given.licence != region:
+            return Rejected("wrong-licence", final=False)
+        content = await self._content(session, read)
+        signed = sign(given, who, content, subject=f"sessions/{session_id}/record", version=session.version, context=context)
+        if isinstance(signed, Rejected):
+            return signed
+        locked = replace(session, locked_at=context.now)
+        # The head of the log: who records at the same moment has to see that it is locked.
+        rows: list[RowChange] = [
+            store.session_row(locked),
+            store.head_row(session_id, await store.head(read, session_id)),
+            signed.row,
+        ]
+        pages = await alarms.page_of(read, [f"{RECORD_DUE}:{session_id}"])
+        told = []
+        if session.started_at is not None:
+            told.append(events.record_signed(record_task(session_id), session, UUID(who.person), context.now))
+        changes = Changes(
+            rows=rows,
+            events=told,
+            timers=[CancelTimers(str(session_id), (RECORD_DUE,))],
+            pages=[AcknowledgePage(page, who.person) for page in pages],
+            patient=str(session.patient),
+        )
+        return changes, replace(locked, version=session.version + 1)
+
+    async def add(
+        self, session_id: UUID, text: str, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """An addendum to a record that is locked; it changes nothing in it."""
+        session = await store.session(read, session_id)
+        if session is None:
+            return Rejected("not-found", status=404)
+        if session.locked_at is None:
+            return Rejected("record-open", final=False)
+        said = entry(Kind.ADDENDUM, str(by), context, data={"text": text})
+        return Changes(rows=[store.entry_row(session_id, said)], patient=str(session.patient)), session
+
+    async def _missing(self, session: Session, read: Reader, context: Context) -> tuple[str, ...]:
+        entries = await store.entries(read, session.id)
+        lacks = {
+            "session-open": session.state is not SessionState.CLOSED,
+            "alert-open": any(one.status == "open" for one in await alarms.alerts(read, session.id)),
+            "adverse-event-open": any(one.resolved_at is None for one in await drugs.adverse_events(read, session.id)),
+            "paper-unchecked": bool(_unchecked(entries)),
+            "drug-unaccounted": await self.aftercare.ledger.unbalanced(session, read, context) is not None,
+        }
+        if session.started_at is not None:
+            sets = [one for one in entries if one.kind == Kind.VITALS and one.at >= session.started_at]
+            lacks |= {
+                "vitals": not any(one.data.get("sbp") for one in sets),
+                "cadss6": not any(one.data.get("cadss6") is not None for one in sets),
+                "pump-volume": session.pump_volume is None,
+            }
+        return tuple(name for name, lacking in lacks.items() if lacking)
+
+    async def _content(self, session: Session, read: Reader) -> RecordContent:
+        return RecordContent(
+            session=session.id,
+            patient=session.patient,
+            ending=session.ending,
+            started_at=session.started_at,
+            ended_at=session.ended_at,
+            entries=[one.id for one in await store.entries(read, session.id, all_of_them=True)],
+            alerts=[one.id for one in await alarms.alerts(read, session.id)],
+            adverse_events=[one.id for one in await drugs.adverse_events(read, session.id)],
+            samples=len(await alarms.samples(read, session.id)),
+        )
+
+    async def _would_differ(
+        self, session: Session, old: Sequence[Entry], new: Sequence[Entry], wrong: Entry, read: Reader, context: Context
+    ) -> bool:
+        """Whether a gate that has opened would have said something else. All but the entries is the same on both sides."""
+        room = self.aftercare.arrival.room
+        rules = room.pinned(session, context)
+        known = await room.known(session, old, read, context)
+
+        def at(instant: dt.datetime, entries: Sequence[Entry]) -> Known:
+            then = [one for one in entries if counts_from(one) <= instant]
+            return replace(known, entries=then, facts_as_of=dict.fromkeys(FACT_OWNERS, instant))
+
+        if session.started_at is not None and counts_from(wrong) <= session.started_at:
+            moment = Moment(session.started_at, session.zone)
+            asked = [start_gate(start_case(session, at(moment.at, one), moment), rules) for one in (old, new)]
+            if len({(one.outcome, tuple(shut_by(one))) for one in asked}) > 1:
+                return True
+        if session.closed_at is not None and session.ended_at is not None and counts_from(wrong) <= session.closed_at:
+            moment = Moment(session.closed_at, session.zone)
+            left = [discharge(discharge_case(session, "prescriber", at(moment.at, one), moment), rules) for one in (old, new)]
+            return len({(one.outcome, tuple(shut_by(one))) for one in left}) > 1
+        return False
+
+
+def _unchecked(entries: Sequence[Entry]) -> list[Entry]:
+    """Sets from paper that nobody has compared with the sheet since."""
+    checked = newest(entries, Kind.PAPER_CHECKED)
+    return [
+        one
+        for one in entries
+        if one.kind == Kind.VITALS
+        and one.data.get("source") == "paper"
+        and (checked is None or one.recorded_at > checked.recorded_at)
+    ]

@@ -1,0 +1,218 @@
+"""The signed table of alerts through the edge: every tier at its boundary, repetition, dwell, silence, acknowledgement."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chair import CALM, Chair, quantity
+from tests.support.room import room
+from tests.support.servers import Servers
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+
+UNITS = {"sbp": "mm[Hg]", "dbp": "mm[Hg]", "heart_rate": "/min", "resp_rate": "/min", "spo2": "%"}
+
+# Each value with the alerts that it raises by itself, typed, over a baseline of 128/78.
+BOUNDARIES: list[tuple[dict[str, Any], set[str]]] = [
+    ({"sbp": 157}, set()),
+    ({"sbp": 158}, {"AMBER sbp_high"}),  # a rise of exactly 30
+    ({"sbp": 179}, {"AMBER sbp_high"}),
+    ({"sbp": 180}, {"RED sbp_high"}),
+    ({"sbp": 96}, set()),
+    ({"sbp": 95}, {"AMBER sbp_low"}),
+    ({"sbp": 90}, {"AMBER sbp_low"}),
+    ({"sbp": 89}, {"RED sbp_low"}),
+    ({"sbp": 80}, {"RED sbp_low"}),
+    ({"sbp": 79, "dbp": 60}, {"STOP sbp_low"}),
+    ({"dbp": 99}, set()),
+    ({"dbp": 100}, {"AMBER dbp_high"}),
+    ({"dbp": 109}, {"AMBER dbp_high"}),
+    ({"dbp": 110}, {"RED dbp_high"}),
+    ({"dbp": 119}, {"RED dbp_high"}),
+    ({"dbp": 120}, {"STOP dbp_high"}),
+    ({"heart_rate": 109}, set()),
+    ({"heart_rate": 110}, {"AMBER heart_rate_high"}),
+    ({"heart_rate": 129}, {"AMBER heart_rate_high"}),
+    ({"heart_rate": 130}, {"RED heart_rate_high"}),
+    ({"heart_rate": 51}, set()),
+    ({"heart_rate": 50}, {"AMBER heart_rate_low"}),
+    ({"heart_rate": 41}, {"AMBER heart_rate_low"}),
+    ({"heart_rate": 40}, {"RED heart_rate_low"}),
+    ({"heart_rate": 0}, {"RED heart_rate_low verify"}),
+    ({"spo2": 95}, set()),
+    ({"spo2": 94}, {"AMBER spo2_low"}),
+    ({"spo2": 92}, {"AMBER spo2_low"}),
+    ({"spo2": 91}, {"RED spo2_low"}),
+    ({"spo2": 89}, {"RED spo2_low"}),
+    ({"spo2": 88}, {"STOP spo2_low"}),
+    ({"spo2": 49}, {"STOP spo2_low verify"}),
+    ({"resp_rate": 11}, set()),
+    ({"resp_rate": 10}, {"AMBER resp_rate_low"}),
+    ({"resp_rate": 9}, {"AMBER resp_rate_low"}),
+    ({"resp_rate": 8}, {"RED resp_rate_low"}),
+    ({"resp_rate": 1}, {"RED resp_rate_low verify"}),
+    ({"resp_rate": 0}, {"STOP resp_rate_low verify"}),
+    ({"resp_rate": 24}, set()),
+    ({"resp_rate": 25}, {"AMBER resp_rate_high"}),
+    ({"resp_rate": 61}, {"AMBER resp_rate_high verify"}),
+    ({"moaa_s": 4}, {"AMBER moaa_s"}),
+    ({"moaa_s": 3}, {"AMBER moaa_s"}),
+    ({"moaa_s": 2}, {"RED moaa_s"}),
+    ({"moaa_s": 1}, {"STOP moaa_s"}),
+    ({"moaa_s": 0}, {"STOP moaa_s"}),
+    ({"cadss6": [4, 4, 3, 0, 0, 0]}, set()),
+    ({"cadss6": [4, 4, 4, 0, 0, 0]}, {"AMBER cadss6"}),
+    # Possible and not plausible: its face value, never less than AMBER, to be verified now (decision A3).
+    ({"sbp": 40, "dbp": 35}, {"STOP sbp_low verify"}),
+    ({"sbp": 110, "dbp": 110}, {"RED dbp_high verify"}),
+    ({"sbp": 98, "dbp": 98}, {"AMBER bp_implausible verify"}),
+    ({"symptoms": ["distress"]}, {"AMBER symptom:distress"}),
+    ({"symptoms": ["nausea"]}, {"AMBER symptom:nausea"}),
+    ({"symptoms": ["vomiting"]}, {"RED symptom:vomiting"}),
+    ({"symptoms": ["severe-agitation"]}, {"RED symptom:severe agitation"}),
+    ({"symptoms": ["chest-pain"]}, {"STOP symptom:chest pain"}),
+    ({"symptoms": ["patient-asks-to-stop"]}, {"STOP symptom:patient asks to stop"}),
+    ({"symptoms": ["apnoea"]}, {"STOP symptom:apnoea"}),
+    # A RED pressure, or a low one at all, with any symptom is STOP.
+    ({"sbp": 180, "symptoms": ["nausea"]}, {"STOP sbp_high", "AMBER symptom:nausea"}),
+    ({"sbp": 95, "symptoms": ["nausea"]}, {"STOP sbp_low", "AMBER symptom:nausea"}),
+]
+
+
+def typed(values: dict[str, Any]) -> dict[str, Any]:
+    """A set with these values and the calm ones beside them."""
+    body = CALM.body()
+    for name, value in values.items():
+        body[name] = quantity(str(value), UNITS[name]) if name in UNITS else value
+    return body
+
+
+async def opened(chair: Chair) -> set[str]:
+    """Open alerts, as the table above writes them."""
+    rows = await chair.rows("select tier, family, verify from alert where status = 'open' and session = $1", chair.id)
+    return {f"{tier} {family}{' verify' if verify else ''}" for tier, family, verify in rows}
+
+
+async def settled(chair: Chair) -> None:
+    """Calm again: two calm sets, symptoms over, and a prescriber has resolved whatever is open."""
+    (await chair.ask("nurse.a", "symptoms-over")).ok()
+    (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+    for (alert,) in await chair.rows("select id from alert where status = 'open' and session = $1", chair.id):
+        (await chair.ask("prescriber.a", f"/alerts/{alert}/resolution", {"action": "rechecked"})).ok()
+
+
+async def test_every_tier_begins_at_its_boundary(servers: Servers, tmp_path: Path) -> None:
+    async with room(servers, tmp_path, sessions=1) as (chair,):
+        await chair.start()
+        (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        wrong = []
+        for values, wanted in BOUNDARIES:
+            (await chair.ask("nurse.a", "vitals", typed(values))).ok()
+            if (found := await opened(chair)) != wanted:
+                wrong.append((values, wanted, found))
+            await settled(chair)
+        assert wrong == []
+        # No alert has moved the session or the pump (decision A1).
+        assert (await chair.shown())["state"] == "infusing"
+        assert (await chair.shown())["rate"] == "150.0 mL/h"
+
+
+async def test_the_next_pressure_after_a_red_and_the_one_that_does_not_come(servers: Servers, tmp_path: Path) -> None:
+    async with room(servers, tmp_path, patients=2, sessions=1) as (chair, silent):
+        await chair.start()
+        (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        (await chair.ask("nurse.a", "vitals", typed({"sbp": 181}))).ok()
+        # The same again only adds to the open one; a RED again in the next reading is STOP, pause or no pause (A10, B8).
+        (await chair.ask("nurse.a", "vitals", typed({"sbp": 180}))).ok()
+        assert await opened(chair) == {"RED sbp_high", "STOP sbp_high"}
+        (await chair.ask("nurse.a", "vitals", typed({"sbp": 190}))).ok()
+        assert len(await chair.rows("select 1 from alert where family = 'sbp_high'")) == 2
+        # Another signal pages anew.
+        (await chair.ask("nurse.a", "vitals", typed({"heart_rate": 131}))).ok()
+        assert "RED heart_rate_high" in await opened(chair)
+        pages = await chair.rows("select code, count(*) from page where code like 'session.alert-%' group by 1 order by 1")
+        assert pages == [("session.alert-red", 2), ("session.alert-red-prescriber", 2), ("session.alert-stop", 1)]
+
+        await silent.start()
+        (await silent.ask("nurse.a", "vitals", typed({"sbp": 180}))).ok()
+        red = (await silent.rows("select raised_at from alert where session = $1", silent.id))[0][0]
+        (await silent.ask("nurse.a", "vitals", {"spo2": quantity("98", "%")})).ok()
+        await silent.until(red + dt.timedelta(minutes=5, seconds=-1))
+        assert await opened(silent) == {"RED sbp_high"}, "a saturation is no pressure, and five minutes are not over"
+        await silent.until(red + dt.timedelta(minutes=5, seconds=1))
+        assert "STOP bp_recheck" in await opened(silent)
+
+
+async def test_what_the_gate_passed_on_is_accepted_and_fires_when_it_is_worse(servers: Servers, tmp_path: Path) -> None:
+    async with room(servers, tmp_path, sessions=1) as (chair,):
+        await chair.start(heart_rate=quantity("50", "/min"))
+        (await chair.ask("nurse.a", "vitals", typed({"heart_rate": 50}))).ok()
+        assert await opened(chair) == set()
+        (await chair.ask("nurse.a", "vitals", typed({"heart_rate": 49}))).ok()
+        assert await opened(chair) == {"AMBER heart_rate_low"}
+        # AMBER calls nobody at first; without a recheck in five minutes a second nurse is called (decision A2).
+        assert await chair.rows("select code from page where code like 'session.%'") == []
+        at = (await chair.rows("select raised_at from alert"))[0][0]
+        await chair.until(at + dt.timedelta(minutes=4, seconds=59))
+        assert await chair.rows("select code from page where code = 'session.amber-unchecked'") == []
+        await chair.until(at + dt.timedelta(minutes=5, seconds=1))
+        assert await chair.rows("select code from page where code = 'session.amber-unchecked'") == [
+            ("session.amber-unchecked",)
+        ]
+
+
+async def test_a_late_value_opens_red_and_stop_and_a_late_answer_opens_nothing(servers: Servers, tmp_path: Path) -> None:
+    async with room(servers, tmp_path, sessions=1) as (chair,):
+        await chair.start()
+        await chair.tend(8)
+        started = chair.started
+        assert started is not None
+
+        def at(minute: float) -> str:
+            return (started + dt.timedelta(minutes=minute)).astimezone(dt.UTC).isoformat()
+
+        # Typed late, behind newer values (decision A13): AMBER says nothing any more, RED and STOP do, with their true time.
+        (await chair.ask("nurse.a", "vitals", {"heart_rate": quantity("112", "/min"), "at": at(1)})).ok()
+        assert await opened(chair) == set()
+        (await chair.ask("nurse.a", "vitals", {"heart_rate": quantity("131", "/min"), "at": at(1.5)})).ok()
+        (await chair.ask("nurse.a", "vitals", {"spo2": quantity("88", "%"), "at": at(2)})).ok()
+        late = await chair.rows("select tier, family, late, at from alert order by at")
+        assert [row[:3] for row in late] == [("RED", "heart_rate_high", True), ("STOP", "spo2_low", True)]
+        assert [row[3] for row in late] == [started + dt.timedelta(minutes=1.5), started + dt.timedelta(minutes=2)]
+
+        # Acknowledged, resolved, and then acknowledged again by somebody who is late: nothing opens, nobody is called.
+        red = (await chair.rows("select id from alert where tier = 'RED'"))[0][0]
+        for login in ("nurse.a", "nurse.b", "prescriber.a"):
+            (await chair.ask(login, f"/alerts/{red}/acknowledgement")).ok()
+        shown = await chair.rows("select nurse_by, prescriber_by from alert where id = $1", red)
+        assert shown == [(chair.care.id("nurse.a"), chair.care.id("prescriber.a"))], "the first of each ladder"
+        (await chair.ask("prescriber.a", f"/alerts/{red}/resolution", {"action": "rechecked"})).ok()
+        before = await chair.rows("select id, status from page order by id")
+        for login in ("nurse.b", "prescriber.a"):
+            answer = await chair.ask(login, f"/alerts/{red}/acknowledgement")
+            assert (answer.status, answer.code) == (409, "alert-closed")
+        again = await chair.ask("prescriber.a", f"/alerts/{red}/resolution", {"action": "rechecked"})
+        assert again.code == "alert-closed"
+        await chair.wait(minutes=4)
+        assert await chair.rows("select status from alert where id = $1", red) == [("resolved",)]
+        about = [row for row in await chair.rows("select id, status, subject from page order by id") if row[2] == str(red)]
+        assert [row[1] for row in about] == ["acknowledged"] * 2
+        assert {row[0] for row in about} <= {row[0] for row in before}
+
+
+async def test_silence_in_recovery_has_its_own_limits(servers: Servers, tmp_path: Path) -> None:
+    async with room(servers, tmp_path, sessions=1) as (chair,):
+        await chair.start()
+        await chair.tend(2)
+        await chair.end("5.0")
+        for _ in range(2):  # awake twice: the saturation need not be watched without a break any more
+            (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        last = (await chair.rows("select max(at) from entry where kind = 'vitals'"))[0][0]
+        for minutes, wanted in ((17.9, set()), (18.1, {"AMBER"}), (22.6, {"AMBER", "RED"}), (30.1, {"AMBER", "RED", "STOP"})):
+            await chair.until(last + dt.timedelta(minutes=minutes))
+            await chair.stage.settle()
+            found = await chair.rows("select tier, family from alert")
+            assert {tier for tier, _ in found} == wanted, (minutes, found)
+            assert {family for _, family in found} <= {"bp_gap"}
