@@ -146,9 +146,11 @@ class Chair:
         made = (await self.ask("nurse.a", "wastes", {"volume": ml(volume)})).ok()
         (await self.ask(witness, f"/wastes/{made['waste']}/witness")).ok()
 
-    async def start(self, number: int = 1, **vitals: object) -> None:
+    async def start(self, number: int = 1, responsible: str = "nurse.a", **vitals: object) -> None:
         """From check-in to a running pump."""
         await self.arrive(number)
+        if responsible != "nurse.a":
+            (await self.ask(responsible, "handover")).ok()
         await self.wait(minutes=5)
         await self.prepare(**vitals)
         await self.waste("0.18")
