@@ -8,10 +8,10 @@ WORKERS ?= 2
 export TELEMED_HOME ?= $(CURDIR)/.telemed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types fmt contracts faults bench mutants lock clean setup
+.PHONY: help run test lint types fmt contracts faults e2e-video bench mutants lock clean setup
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## make the virtual environment and install everything, pinned and hashed
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
@@ -26,6 +26,7 @@ run: setup ## start the local stack, play a patient's whole path through it, and
 
 test: setup lint types contracts ## everything CI checks: lint, types, contracts and all test layers
 	$(BIN)/telemed stack prepare
+	$(BIN)/python -m tests.support.browser
 	$(BIN)/pytest tests/unit tests/contract -n $(WORKERS)
 	$(BIN)/pytest tests/integration -n $(WORKERS)
 	$(BIN)/pytest tests/faults -m "not full"
@@ -51,6 +52,12 @@ faults: setup ## the fault matrix at full timings: make faults SEEDS=50
 	$(BIN)/telemed stack prepare
 	TELEMED_FAULT_SEEDS=$(SEEDS) TELEMED_FAULT_TIMINGS=full $(BIN)/pytest tests/faults --timeout=3600
 
+e2e-video: setup ## two WebRTC participants on a real LiveKit server, built with Go at the first run (not in make test: it takes Go and minutes); WRITE=1 keeps the figures
+	$(BIN)/telemed stack livekit
+	$(BIN)/telemed stack prepare
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/video.txt
+	$(BIN)/pytest tests/video $(if $(WRITE),--keep)
+
 bench: setup ## side-by-side measurements against peers; prints tables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	$(BIN)/telemed stack prepare
@@ -65,7 +72,7 @@ mutants: setup ## remove each safety mechanism in turn: the suite must go red ea
 	$(BIN)/python -m tests.mutants_therapies
 
 lock: setup ## write the hash-pinned requirement files anew
-	for set in "runtime --extra fast" "dev --extra fast --extra local --extra tracing --extra dev" "bench --extra bench --extra fast --extra local --extra tracing --extra dev"; do \
+	for set in "runtime --extra fast" "dev --extra fast --extra local --extra tracing --extra dev" "bench --extra bench --extra fast --extra local --extra tracing --extra dev" "video --extra video --extra fast --extra local --extra tracing --extra dev"; do \
 	  set -- $$set; out=$$1; shift; \
 	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --no-header -o requirements/$$out.txt $$@ pyproject.toml; \

@@ -27,6 +27,7 @@ BENCHES: dict[str, str] = {
     "command": "benchmarks.command",
     "timers": "benchmarks.timers",
     "footprint": "benchmarks.footprint",
+    "path": "benchmarks.path",
 }
 
 

@@ -110,6 +110,20 @@ MUTANTS = (
         "            await self._write_events(other, events, context, traceparent or current_traceparent())\n",
         ("tests/faults/test_commands.py",),
     ),
+    Mutant(
+        "only a replay that began after a rebuild ends it",
+        "services/runtime/messaging/inbox.py",
+        "and watermark <= $4 and not replayed",
+        "and (watermark <= $4 or true) and not replayed",
+        ("tests/integration/test_board.py::test_a_board_that_is_made_anew_is_the_one_it_was_and_sends_nothing",),
+    ),
+    Mutant(
+        "no live record while a projection is made anew",
+        "services/runtime/messaging/inbox.py",
+        "        if live and await rebuilding(connection, self.subscription):\n            raise Rebuild\n",
+        "",
+        ("tests/integration/test_board.py::test_a_board_that_is_made_anew_is_the_one_it_was_and_sends_nothing",),
+    ),
 )
 
 

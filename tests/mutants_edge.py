@@ -98,6 +98,41 @@ MUTANTS = (
         "        pass\n",
         ("tests/integration/test_openapi_fuzzed.py",),
     ),
+    Mutant(
+        "a newer row waits behind what came before it",
+        "services/runtime/edge/stream.py",
+        "        self._waiting.pop(key, None)\n",
+        "",
+        ("tests/unit/test_stream.py",),
+    ),
+    Mutant(
+        "too many waiting events end a stream",
+        "services/runtime/edge/stream.py",
+        "            self._waiting.clear()\n            self.end(\"overflow\")\n",
+        "            self._waiting.clear()\n",
+        ("tests/unit/test_stream.py",),
+    ),
+    Mutant(
+        "nobody waits for a writer of the audit that has gone home",
+        "services/runtime/edge/audit.py",
+        "            self._writer = None\n\n    async def _write_batch",
+        "            asyncio.get_running_loop().call_soon(setattr, self, \"_writer\", None)\n\n    async def _write_batch",
+        ("tests/integration/test_edge_policies.py::test_a_reader_that_asks_again_at_once_is_written_down_again",),
+    ),
+    Mutant(
+        "catching up before a stream is fed with what is new",
+        "services/staff_dashboard/commands.py",
+        "        await self._catch_up(viewer, database)\n",
+        "        viewer.position = standing.position\n",
+        ("tests/integration/test_board.py::test_a_client_that_is_cut_again_and_again_misses_nothing",),
+    ),
+    Mutant(
+        "a cursor knows what was shown",
+        "services/staff_dashboard/commands.py",
+        "        if cursor.view != view.digest or cursor.position",
+        "        if cursor.position",
+        ("tests/integration/test_board.py::test_what_cannot_be_told_without_a_gap_begins_anew",),
+    ),
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ SERVICES: tuple[str, ...] = (
     "services.session_logging",
     "services.follow_up",
     "services.video_visits",
+    "services.staff_dashboard",
 )
 """Packages, each with an ``app`` module that holds ``SERVICE``."""
 

@@ -22,6 +22,7 @@ from services.cli.demo.commands import commands as demo
 from services.cli.identity import commands as identity
 from services.cli.operate import commands as operate
 from services.cli.rules import commands as rules
+from services.cli.stack import livekit
 from services.cli.stack.errors import StackError
 from services.cli.stack.jars import Report
 from services.cli.stack.kafka import default_cache, prepare
@@ -80,6 +81,13 @@ def stack_prepare() -> None:
         asyncio.run(prepare(default_cache(), report))
 
 
+@stack.command("livekit")
+def stack_livekit() -> None:
+    """Build the video server with Go, where it was not built before; `telemed up` then starts it too."""
+    with _progress() as report:
+        click.echo(livekit.build(default_cache(), report))
+
+
 _PORTS = {
     "postgres_port": "PostgreSQL",
     "kafka_port": "Apache Kafka",
@@ -87,6 +95,8 @@ _PORTS = {
     "smtp_port": "the mail server",
     "mail_port": "the page that shows the mail",
     "issuer_port": "the page where people sign in",
+    "livekit_port": "the video server",
+    "livekit_udp_port": "its media, over UDP",
     "port_offset": "every part: this is added to each port",
 }
 
@@ -221,7 +231,10 @@ async def _healthy(parts: list[PartRecord]) -> list[bool]:
 @click.option("--lines", "-n", type=click.IntRange(min=0), default=100, show_default=True)
 @click.pass_obj
 def logs(home: Home, service: str, follow: bool, lines: int) -> None:
-    """Show the log of a service, of postgres, kafka or mail, or of the supervisor when it was detached."""
+    """Show the log of one part.
+
+    A service, postgres, kafka, mail or livekit; the supervisor when it was detached.
+    """
     log = _log_of(home, service.replace("-", "_"))
     with log.open("rb") as file:
         # A log is at most a few megabytes: it is rotated.

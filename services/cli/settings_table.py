@@ -26,6 +26,7 @@ from services.runtime.settings import (
     ProcessSettings,
     SmtpSettings,
 )
+from services.staff_dashboard.settings import BoardSettings
 from services.video_visits.settings import LiveKitSettings
 
 __all__ = ["DOCUMENT", "SECTIONS", "Setting", "known", "reference", "settings", "unknown"]
@@ -43,6 +44,7 @@ SECTIONS: Mapping[str, type[BaseSettings]] = {
     "The messaging kernel": MessagingSettings,
     "Messages to patients (`follow_up`)": MessageSettings,
     "Video (`video_visits`)": LiveKitSettings,
+    "The staff board (`staff_dashboard`)": BoardSettings,
     "Operators' commands": OperatorSettings,
     "The local stack (`telemed up`)": StackSettings,
 }

@@ -1,17 +1,35 @@
 """Relationship checks of routes, over the service's own copy: whose record is it, and does the asker have to do with it?"""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from uuid import UUID
 
 from services.directory import store
 from services.directory.domain import Patient
 from services.runtime.database import Reader
-from services.runtime.edge.break_glass import or_broken_glass
+from services.runtime.edge.break_glass import broken_glasses, or_broken_glass
+from services.runtime.edge.fields import Id, Request
 from services.runtime.edge.policy import Relationship
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.messaging.changes import Context
 
-__all__ = ["about", "either", "own_or_care_team", "own_record", "treats", "treats_or_on_duty"]
+__all__ = [
+    "PatientPath",
+    "about",
+    "checked_patient_by_patient",
+    "either",
+    "own_or_care_team",
+    "own_record",
+    "treats",
+    "treats_or_on_duty",
+    "visible",
+]
+
+
+class PatientPath(Request):
+    """Path of a patient; ``patient`` is what these checks read."""
+
+    patient: Id
+
 
 _CLINIC_WIDE = frozenset({Role.FRONT_DESK, Role.AUDITOR})
 
@@ -45,6 +63,21 @@ treats = or_broken_glass(_treats)
 let them."""
 treats_or_on_duty = or_broken_glass(_treats_or_on_duty)
 """The same, or on duty now in one of their roles: whoever is called at night has to see whom it is about."""
+
+
+async def checked_patient_by_patient(_: Reader, __: Principal, ___: Mapping[str, str], ____: Context) -> str:
+    """For answers about many patients: each is checked by itself, and left out unless ``treats_or_on_duty`` holds."""
+    return "patient-by-patient"
+
+
+async def visible(read: Reader, who: Principal, patients: Collection[UUID], context: Context) -> frozenset[UUID]:
+    """``treats_or_on_duty`` for many patients at once: those for whom it holds."""
+    known = await store.patients(read, patients)
+    duties = await store.duties(read, context.now)
+    if who.roles & _CLINIC_WIDE or any((role, who.person) in duties for role in who.roles):
+        return frozenset(known)
+    treated = {patient for patient, one in known.items() if who.roles - {Role.PATIENT} and one.treated_by(who.person)}
+    return frozenset(treated | (await broken_glasses(read, who, known, context)).keys())
 
 
 def either(one: Relationship, other: Relationship) -> Relationship:

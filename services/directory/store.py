@@ -8,7 +8,18 @@ from uuid import UUID
 from services.directory.domain import OpeningHours, OpenSpan, Patient, Qualification, Shift, Staff
 from services.runtime.database import Reader, Record
 
-__all__ = ["on_duty", "opening_hours", "patient", "patient_of_account", "patients", "site_region", "staff", "staff_with"]
+__all__ = [
+    "duties",
+    "on_duty",
+    "opening_hours",
+    "patient",
+    "patient_of_account",
+    "patients",
+    "site_region",
+    "staff",
+    "staff_with",
+    "treated_by",
+]
 
 _PATIENT = "select patient, account, zone, language, region, status, care_team, merged_into from patient_fact"
 _STAFF = "select staff, roles, credentials, active from staff_fact"
@@ -60,6 +71,22 @@ async def on_duty(read: Reader, role: str, at: dt.datetime) -> list[Shift]:
         at,
     )
     return [Shift(row["staff"], row["role"], row["pager"], row["starts_at"], row["ends_at"]) for row in rows]
+
+
+async def duties(read: Reader, at: dt.datetime) -> frozenset[tuple[str, str]]:
+    """Everybody who is on duty, as pairs of role and person."""
+    rows = await read.fetch("select distinct role, staff from shift_fact where active and starts_at <= $1 and ends_at > $1", at)
+    return frozenset((row["role"], str(row["staff"])) for row in rows)
+
+
+async def treated_by(read: Reader, people: Collection[str]) -> Mapping[str, frozenset[UUID]]:
+    """On the care teams of which patients some people are; whoever is on none is left out."""
+    rows = await read.fetch(
+        """select member->>'staff' as person, array_agg(patient) as patients
+           from patient_fact, jsonb_array_elements(care_team) member where member->>'staff' = any($1) group by 1""",
+        list(people),
+    )
+    return {row["person"]: frozenset(row["patients"]) for row in rows}
 
 
 async def opening_hours(read: Reader) -> OpeningHours | None:

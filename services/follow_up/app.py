@@ -10,7 +10,7 @@ from services.follow_up.commands.outcomes import Outcomes
 from services.follow_up.commands.tasks import DAY_7, ladders
 from services.follow_up.commands.tasks import TASK_DUE as CARE_TASK_DUE
 from services.follow_up.events import OWNER
-from services.follow_up.http import routes
+from services.follow_up.http import PAGE, routes
 from services.follow_up.paging import on_call
 from services.follow_up.subscriptions import Care, subscriptions
 from services.follow_up.timers import DaySeven, SendMessage, TaskDue, Weekly
@@ -60,4 +60,5 @@ SERVICE = Service(
     ladders=_ladders,
     on_call=on_call,
     routes=(*routes(_MESSAGES, _SCREENING), BREAK_GLASS),
+    pages=(PAGE,),
 )

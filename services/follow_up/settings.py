@@ -1,5 +1,7 @@
 """What stands in every message to a patient, and where its links lead."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -20,4 +22,9 @@ class MessageSettings(Settings):
         default="http://127.0.0.1:7004/link",
         pattern="^https?://[A-Za-z0-9.-]+(:[0-9]+)?/[a-z/-]*$",
         description="page of this service that a one-time link opens",
+    )
+    screen_file: Path | None = Field(
+        default=None,
+        description="the clinic's licensed wording of the C-SSRS since the last contact, as JSON: `language`, `licence`, six "
+        "`items`; without it a clinician asks instead of the page",
     )

@@ -29,9 +29,10 @@ from services.runtime.messaging.inbox import Projection, Subscription
 from services.therapies.cadence import education
 from services.therapies.evidence import Thresholds
 
-__all__ = ["CARE", "Care", "subscriptions"]
+__all__ = ["CARE", "JOURNEY", "Care", "subscriptions"]
 
 CARE = "follow_up.care"
+JOURNEY = "follow_up.journey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,5 +313,5 @@ def subscriptions(care: Care) -> tuple[Subscription, ...]:
         directory("follow_up"),
         # One at a time: what an event leads to depends on what the one before it has written.
         Subscription(CARE, handlers, max_events=1),
-        Projection("follow_up.journey", dict.fromkeys(told, _Journey())),
+        Projection(JOURNEY, dict.fromkeys(told, _Journey()), tables=("journey",)),
     )

@@ -232,7 +232,7 @@ async def _open(runtime: Runtime) -> None:
 
 async def _listen(runtime: Runtime) -> web.AppRunner:
     service, http = runtime.service, runtime.settings.http
-    edge = Edge(service.routes, _authenticate(runtime), runtime.unit_of_work, runtime.database, http)
+    edge = Edge(service.routes, _authenticate(runtime), runtime.unit_of_work, runtime.database, http, service.pages)
     application = edge.application(service.name)
     application.router.add_get("/livez", _livez)
     application.router.add_get("/readyz", _bound(_readyz, runtime))

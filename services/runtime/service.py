@@ -6,6 +6,7 @@ from pathlib import Path
 
 from schemas.events import REGISTRY
 from schemas.registry import Registry
+from services.runtime.edge.assets import Page
 from services.runtime.edge.principal import Authenticate
 from services.runtime.edge.route import Route
 from services.runtime.messaging.inbox import Subscription
@@ -35,6 +36,7 @@ class Service:
         on_call: who is on call for a role, by the service's own copy of the roster.
         registry: the event types that are known to it.
         routes: its HTTP routes, declared.
+        pages: files of its package that it shows in a browser.
         authenticate: from its settings to what verifies a bearer token; by default the OpenID Connect provider that they name.
     """
 
@@ -50,6 +52,7 @@ class Service:
     on_call: OnCall = no_roster
     registry: Registry = REGISTRY
     routes: tuple[Route, ...] = ()
+    pages: tuple[Page, ...] = ()
     authenticate: Callable[[ServiceSettings], Authenticate] | None = None
 
     @property

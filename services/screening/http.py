@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from services.directory import policy
+from services.directory.policy import PatientPath
 from services.runtime.database import Reader
 from services.runtime.edge import problems
 from services.runtime.edge.fields import Id, Instant, Note, Request, Response
@@ -37,12 +38,6 @@ _NOT_YOURS = ProblemType("not-of-your-role", 403, "This task is done by its role
 
 _HELP = "988"
 """Suicide and Crisis Lifeline of the United States: call, text or chat, day and night."""
-
-
-class PatientPath(Request):
-    """Path of a patient."""
-
-    patient: Id
 
 
 class TaskPath(Request):

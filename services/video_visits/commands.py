@@ -11,7 +11,7 @@ from services.runtime.database import Reader
 from services.runtime.messaging.changes import CancelTimers, Changes, Context, Rejected, RowChange, SetTimer
 from services.therapies.evidence import Thresholds
 from services.therapies.rulebook import Rulebook
-from services.video_visits import events, store
+from services.video_visits import events, livekit, store
 from services.video_visits.domain import (
     OPEN,
     Interval,
@@ -19,11 +19,13 @@ from services.video_visits.domain import (
     State,
     Visit,
     both_since,
+    closed,
     joined,
     last_left,
     left,
     may_join,
     missing,
+    superseded,
     together_s,
 )
 from services.video_visits.livekit import Call
@@ -35,6 +37,8 @@ NO_SHOW = "video_visits.no-show"
 INTERRUPTED = "video_visits.interrupted"
 """Timer: nobody has come back."""
 LIVEKIT = "livekit"
+_MOMENT = dt.timedelta(milliseconds=1)
+"""The two clocks are read one after the other: closer than this their distance is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class Visits:
         visit = await store.visit(read, visit_id)
         if visit is None:
             return Rejected("not-found", status=404)
+        if not livekit.configured():
+            return Rejected("not-by-video", final=False)
         rules = self._rules(visit.zone, context)
         limits = {"before": rules["visit.join before the start"].elapsed, "after": rules["visit.join after the end"].elapsed}
         if refused := may_join(visit, role, context.now, limits):
@@ -137,7 +143,7 @@ class Visits:
         visit = await _open(visit_id, read)
         if isinstance(visit, Rejected):
             return visit
-        if visit.by_video:
+        if visit.by_video and livekit.configured():
             return Rejected("by-video", final=False)
         at = at or context.now
         if at > context.now:
@@ -146,43 +152,31 @@ class Visits:
         # In the room somebody has one connection: the next one begins when they come again.
         own = [one for one in presence if one.role is role]
         number = len(own) + (1 if there and (not own or own[-1].left_at is not None) else 0)
-        connection = f"{role.value}-{max(number, 1)}"
-        return self._present(visit, presence, connection, role, there, at, context)
+        known = _known(presence, f"{role.value}-{max(number, 1)}", role)
+        return self._present(visit, presence, [(joined if there else left)(known, at)], context)
 
     async def called(self, call: Call, read: Reader, context: Context) -> Changes:
         """The platform says that something happened. What has come before, or is of no room of ours, changes nothing."""
         if await store.known_call(read, LIVEKIT, call.id):
             return Changes()
-        # Its clock is real time; the visit is on the clinic's.
-        real = dt.datetime.fromtimestamp(call.at, dt.UTC)
-        at = min(context.now, context.now - (context.recorded - real))
+        at = _clinic_time(call.at, context)
         kept = store.call_row(LIVEKIT, call.id, call.visit, call.kind or "other", at, context.now)
         visit = await store.visit(read, call.visit) if call.visit else None
-        if visit is None or not call.kind:
+        if visit is None:
             return Changes(rows=[kept])
         presence = await store.presence(read, visit.id)
-        if call.kind == "closed":
-            changes = self._closed(visit, presence, at, context)
-        elif call.role is None or not call.connection:
-            changes = Changes()
-        else:
-            changes, _ = self._present(visit, presence, call.connection, call.role, call.kind == "joined", at, context)
-        return replace(changes, rows=[kept, *changes.rows], patient=str(visit.patient))
+        heard = _heard(call, presence, context)
+        if not heard:
+            return Changes(rows=[kept], patient=str(visit.patient))
+        changes, _ = self._present(visit, presence, heard, context)
+        return replace(changes, rows=[kept, *changes.rows])
 
     def _present(
-        self,
-        visit: Visit,
-        presence: Sequence[Interval],
-        connection: str,
-        role: Role,
-        there: bool,
-        at: dt.datetime,
-        context: Context,
+        self, visit: Visit, presence: Sequence[Interval], made: Sequence[Interval], context: Context
     ) -> tuple[Changes, Visit]:
-        known = next((one for one in presence if one.connection == connection), None)
-        made = (joined if there else left)(known, connection, role, at)
-        intervals = [*(one for one in presence if one.connection != connection), made]
-        rows: list[RowChange] = [store.presence_row(visit.id, made)]
+        """Connections began or ended."""
+        intervals = list({one.connection: one for one in (*presence, *made)}.values())
+        rows: list[RowChange] = [store.presence_row(visit.id, one) for one in made]
         told = []
         timers: list[SetTimer | CancelTimers] = []
         after = visit
@@ -204,18 +198,8 @@ class Visits:
         changes = Changes(rows=rows, events=told, timers=timers, patient=str(visit.patient))
         return changes, replace(after, version=visit.version + 1)
 
-    def _closed(self, visit: Visit, presence: Sequence[Interval], at: dt.datetime, context: Context) -> Changes:
-        """The room is closed: every connection that is open ends with it."""
-        ended = [left(one, one.connection, one.role, at) for one in presence if one.left_at is None]
-        intervals = [*(one for one in presence if one.left_at is not None), *ended]
-        rows: list[RowChange] = [store.presence_row(visit.id, one) for one in ended]
-        if visit.state is not State.STARTED:
-            return Changes(rows=rows)
-        changes = self.ended(visit, intervals, context)
-        return replace(changes, rows=[*rows, *changes.rows])
-
     def ended(self, visit: Visit, presence: Sequence[Interval], context: Context) -> Changes:
-        """Nobody has come back, or the room is closed: the visit is over since the last one left."""
+        """Nobody has come back: the visit is over since the last one left."""
         gone = last_left(presence)
         if visit.state is not State.STARTED or gone is None:
             return Changes()
@@ -241,6 +225,36 @@ class Visits:
 
     def _rules(self, zone: str, context: Context) -> Thresholds:
         return self.rulebook.on("cadence", context.now.astimezone(zone_of(zone)).date())
+
+
+def _known(presence: Sequence[Interval], connection: str, role: Role, room: str = "") -> Interval:
+    """A connection as it is known, or a new one."""
+    return next((one for one in presence if one.connection == connection), Interval(connection, role, room=room))
+
+
+def _clinic_time(real: int, context: Context) -> dt.datetime:
+    """The platform's clock is real time; the visit is on the clinic's. Nothing has happened later than now."""
+    shift = round((context.now - context.recorded) / _MOMENT) * _MOMENT
+    return min(context.now, dt.datetime.fromtimestamp(real, dt.UTC) + shift)
+
+
+def _heard(call: Call, presence: Sequence[Interval], context: Context) -> list[Interval]:
+    """The connections that a call of the platform begins or ends.
+
+    A room is closed soon after the last one has left it; that ends no visit: who comes back is in a new room.
+    """
+    at = _clinic_time(call.at, context)
+    if call.kind == "closed":
+        return closed(presence, call.room, at)
+    if not call.kind or call.role is None or not call.connection:
+        return []
+    known = _known(presence, call.connection, call.role, call.room)
+    if call.kind == "joined":
+        return [*superseded(presence, call.room, at), joined(known, at)]
+    if call.kind == "left" and call.since is not None:
+        # Its "joined" may never have come: the platform gives a call up after some tries.
+        known = joined(known, min(at, _clinic_time(call.since, context)))
+    return [left(known, at)]
 
 
 async def _open(visit_id: UUID, read: Reader, *states: State) -> Visit | Rejected:

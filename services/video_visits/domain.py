@@ -14,11 +14,13 @@ __all__ = [
     "State",
     "Visit",
     "both_since",
+    "closed",
     "joined",
     "last_left",
     "left",
     "may_join",
     "missing",
+    "superseded",
     "together_s",
 ]
 
@@ -77,12 +79,18 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One connection of somebody: open while it has no end; one whose end came first has no beginning yet."""
+    """One connection of somebody: open while it has no end; one whose end came first has no beginning yet.
+
+    Attributes:
+        room: id of the platform's room in which it was; a room that was closed is opened anew under its name, as another one.
+            Empty in person, and where it is not known.
+    """
 
     connection: str
     role: Role
-    joined_at: dt.datetime | None
+    joined_at: dt.datetime | None = None
     left_at: dt.datetime | None = None
+    room: str = ""
 
     @property
     def whole(self) -> bool:
@@ -90,18 +98,28 @@ class Interval:
         return self.joined_at is not None and (self.left_at is None or self.joined_at <= self.left_at)
 
 
-def joined(known: Interval | None, connection: str, role: Role, at: dt.datetime) -> Interval:
-    """Somebody is there. A connection that is known keeps its first beginning; its end, if that came first, stays."""
-    if known is None:
-        return Interval(connection, role, at)
-    return known if known.joined_at is not None else replace(known, joined_at=at)
+def joined(one: Interval, at: dt.datetime) -> Interval:
+    """Somebody is there. What is known of a connection stays: its first beginning, and its end, if that came first."""
+    return one if one.joined_at is not None else replace(one, joined_at=at)
 
 
-def left(known: Interval | None, connection: str, role: Role, at: dt.datetime) -> Interval:
+def left(one: Interval, at: dt.datetime) -> Interval:
     """Somebody is gone: it ends its own connection and no other, so one that comes late cannot evict who has come back."""
-    if known is None:
-        return Interval(connection, role, None, at)
-    return known if known.left_at is not None else replace(known, left_at=at)
+    return one if one.left_at is not None else replace(one, left_at=at)
+
+
+def closed(intervals: Sequence[Interval], room: str, at: dt.datetime) -> list[Interval]:
+    """A room was closed: what is open in it ends, and nothing in a later one."""
+    return [left(one, at) for one in intervals if one.left_at is None and one.room in ("", room)]
+
+
+def superseded(intervals: Sequence[Interval], room: str, at: dt.datetime) -> list[Interval]:
+    """Somebody has joined a later room: what is still open in an earlier one has ended, and nobody was left to say so."""
+    return [
+        left(one, at)
+        for one in intervals
+        if one.left_at is None and one.room not in ("", room) and one.joined_at is not None and one.joined_at <= at
+    ]
 
 
 def _spans(intervals: Sequence[Interval], role: Role, until: dt.datetime) -> list[tuple[dt.datetime, dt.datetime]]:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -13,6 +13,7 @@ from pydantic import Field
 from schemas.values import zone_of
 from services.directory import policy
 from services.directory import store as directory
+from services.directory.policy import PatientPath
 from services.runtime.database import Reader
 from services.runtime.edge.fields import Date, Id, Instant, Line, Region, Request, Response
 from services.runtime.edge.pages import Page
@@ -44,12 +45,6 @@ _NOT_NOW = ProblemType("not-now", 409, "A visit is joined shortly before its sta
 _ADDRESS = ProblemType("address-missing", 409, "Say first where you are today: help is sent there if it is needed")
 _LICENCE = ProblemType("no-licence-there", 403, "The clinician holds no licence of the state where the patient is today")
 _MALFORMED = ProblemType("call-malformed", 422, "This call says nothing that we know")
-
-
-class PatientPath(Request):
-    """Path of a patient."""
-
-    patient: Id
 
 
 class VisitPath(Request):
@@ -102,7 +97,7 @@ class Day(Page):
 
 
 class VisitShown(Response):
-    """A visit, as it stands."""
+    """A visit, as it stands. Where video is not configured every visit is held in person, also one that was to be by video."""
 
     visit: Id
     patient: Id
@@ -112,6 +107,7 @@ class VisitShown(Response):
     zone: str
     minutes: int
     by_video: bool
+    video_configured: bool
     state: str
     region: str | None
     located_at: Instant | None
@@ -307,7 +303,12 @@ def _act(
     )
 
 
-def _shown(visit: Visit) -> VisitShown:
+def _listed(visits: Sequence[Visit]) -> VisitList:
+    video = livekit.configured()  # read once: it reads the environment
+    return VisitList(visits=[_shown(one, video) for one in visits])
+
+
+def _shown(visit: Visit, video: bool | None = None) -> VisitShown:
     return VisitShown(
         visit=visit.id,
         patient=visit.patient,
@@ -317,6 +318,7 @@ def _shown(visit: Visit) -> VisitShown:
         zone=visit.zone,
         minutes=visit.minutes,
         by_video=visit.by_video,
+        video_configured=livekit.configured() if video is None else video,
         state=visit.state.value,
         region=visit.region,
         located_at=visit.located_at,
@@ -356,7 +358,7 @@ def _schedule(visits: Visits) -> Callable[[Asked[VisitBody, PatientPath]], Decid
 def _of_patient(asked: Asked[Any, PatientPath]) -> Find:
     async def find(read: Reader, _: Context) -> Found:
         found = await store.visits_of_patient(read, asked.path.patient)
-        return Found(VisitList(visits=[_shown(one) for one in found]), [str(one.id) for one in found])
+        return Found(_listed(found), [str(one.id) for one in found])
 
     return find
 
@@ -372,7 +374,7 @@ def _of_day(asked: Asked[Any, Any, Day]) -> Find:
             dt.datetime.combine(one, dt.time(), zone).astimezone(dt.UTC) for one in (day, day + dt.timedelta(days=1))
         )
         found = await store.on_day(read, starts, ends, asked.query.limit)
-        return Found(VisitList(visits=[_shown(one) for one in found]), [str(one.id) for one in found])
+        return Found(_listed(found), [str(one.id) for one in found])
 
     return find
 

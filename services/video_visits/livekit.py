@@ -31,17 +31,22 @@ class Call:
     """What a webhook says, in our words.
 
     Attributes:
-        kind: ``joined``, ``left``, ``closed`` (the room) or empty for what we do not use.
+        kind: ``joined``, ``left``, ``aborted`` (left, and was never connected), ``closed`` (the room), or empty for what we
+            do not use.
         visit: whose room it is; None for a room that is not ours.
+        room: its id; a room that is opened anew has the same name and another id.
         at: seconds since 1970, by the platform's clock.
+        since: when the connection began, in the same seconds; None where it is not said.
     """
 
     id: str
     kind: str
     visit: UUID | None
+    room: str
     connection: str
     role: Role | None
     at: int
+    since: int | None = None
 
 
 def configured() -> bool:
@@ -94,17 +99,23 @@ def verify(call: Signed) -> None:
 _KINDS = {
     "participant_joined": "joined",
     "participant_left": "left",
-    "participant_connection_aborted": "left",
+    "participant_connection_aborted": "aborted",
     "room_finished": "closed",
 }
+
+
+Seconds = Annotated[int, Field(ge=0, lt=2**32)]
+"""Since 1970."""
 
 
 class _Participant(BaseModel):
     sid: Identifier = ""
     identity: str = ""
+    joined_at: Seconds = Field(alias="joinedAt", default=0)
 
 
 class _Room(BaseModel):
+    sid: Identifier = ""
     name: str = ""
 
 
@@ -113,7 +124,7 @@ class _Webhook(BaseModel):
 
     id: Identifier = Field(min_length=1)
     event: str
-    created_at: int = Field(alias="createdAt", default_factory=lambda: int(time.time()), ge=0, lt=2**32)
+    created_at: Seconds = Field(alias="createdAt", default_factory=lambda: int(time.time()))
     participant: _Participant | None = None
     room: _Room | None = None
 
@@ -125,8 +136,16 @@ def read_call(raw: bytes) -> Call | None:
     except ValidationError:
         return None
     participant, room = call.participant or _Participant(), call.room or _Room()
-    kind = _KINDS.get(call.event, "")
-    return Call(call.id, kind, _visit(room.name), participant.sid, _role(participant.identity), call.created_at)
+    return Call(
+        id=call.id,
+        kind=_KINDS.get(call.event, ""),
+        visit=_visit(room.name),
+        room=room.sid,
+        connection=participant.sid,
+        role=_role(participant.identity),
+        at=call.created_at,
+        since=participant.joined_at or None,
+    )
 
 
 def _visit(room: str) -> UUID | None:

@@ -82,18 +82,20 @@ async def presence(read: Reader, visit_id: UUID) -> list[Interval]:
 
 
 async def presences(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, list[Interval]]:
-    """Who was there, of many visits."""
-    rows = await read.fetch("select visit, connection, role, joined_at, left_at from presence where visit = any($1)", list(ids))
+    """Who was there, of many visits; connections in the order in which they began."""
+    query = """select visit, connection, role, joined_at, left_at, room from presence where visit = any($1)
+               order by coalesce(joined_at, left_at), connection"""
+    rows = await read.fetch(query, list(ids))
     found: dict[UUID, list[Interval]] = {}
     for row in rows:
-        one = Interval(row["connection"], Role(row["role"]), row["joined_at"], row["left_at"])
+        one = Interval(row["connection"], Role(row["role"]), row["joined_at"], row["left_at"], row["room"])
         found.setdefault(row["visit"], []).append(one)
     return found
 
 
 def presence_row(visit_id: UUID, wanted: Interval) -> Put:
     """What is written of a connection; the visit's row keeps two who write at once apart."""
-    values = {"role": wanted.role.value, "joined_at": wanted.joined_at, "left_at": wanted.left_at}
+    values = {"role": wanted.role.value, "joined_at": wanted.joined_at, "left_at": wanted.left_at, "room": wanted.room}
     return Put("presence", {"visit": visit_id, "connection": wanted.connection}, values)
 
 

@@ -17,13 +17,15 @@ from services.cli.catalogue import load_services
 from services.cli.main import cli
 from services.cli.operate.access import OperatorSettings
 from services.cli.stack.jars import KAFKA_VERSION
+from services.cli.stack.livekit import LIVEKIT_VERSION, WEBHOOK
 from services.cli.stack.postgres import MAJOR, MAX_CONNECTIONS
 from services.runtime import serve
 from services.runtime.service import Service
 from services.runtime.settings import DatabaseSettings, KafkaSettings, ServiceSettings
+from services.video_visits.settings import LiveKitSettings
 
 ROOT = Path(__file__).parents[2]
-PARTS = {"postgres", "kafka", "mailpit"}
+PARTS = {"postgres", "kafka", "mailpit", "livekit"}
 JOBS = {"migrate": ["migrate"], "topics": ["topics", "ensure"]}
 _HEALTH_PATH = "/readyz"
 
@@ -45,6 +47,7 @@ def variables(*sections: type[BaseSettings]) -> set[str]:
     return found
 
 
+OWN_READS = {"video-visits": variables(LiveKitSettings)}
 SERVICE_READS = variables(*get_type_hints(ServiceSettings).values())
 JOBS_READ = variables(DatabaseSettings, KafkaSettings, OperatorSettings)
 
@@ -73,7 +76,7 @@ def complaints(document: Document, services: Sequence[Service]) -> list[str]:
         expect(stanza.get("cap_drop") == ["ALL"], f"{name}: keeps capabilities")
         expect("no-new-privileges:true" in stanza.get("security_opt", []), f"{name}: may gain privileges")
         environment: Document = stanza.get("environment", {})
-        reads = SERVICE_READS if name in expected else JOBS_READ
+        reads = SERVICE_READS | OWN_READS.get(name, set()) if name in expected else JOBS_READ
         for variable in environment:
             expect(variable in reads, f"{name}: nothing reads {variable}")
         for variable, value in environment.items():
@@ -123,6 +126,14 @@ def complaints(document: Document, services: Sequence[Service]) -> list[str]:
     expect(images["postgres"] == f"postgres:{MAJOR}", "postgres: another major version than the local stack's")
     expect(images["kafka"] == f"apache/kafka:{KAFKA_VERSION}", "kafka: another version than the local stack's")
     expect(":" in images["mailpit"] and not images["mailpit"].endswith(":latest"), "mailpit: version is not pinned")
+    expect(images["livekit"] == f"livekit/livekit-server:v{LIVEKIT_VERSION}", "livekit: another version than the local stack's")
+    told = yaml.safe_load(stanzas.get("livekit", {}).get("environment", {}).get("LIVEKIT_CONFIG", "{}"))
+    called = expected["video-visits"].port
+    webhook = {"api_key": "telemed", "urls": [f"http://video-visits:{called}{WEBHOOK}"]}
+    expect(told.get("webhook") == webhook, "livekit: does not call video-visits")
+    visits: Document = stanzas.get("video-visits", {}).get("environment", {})
+    expect(visits.get("TELEMED_LIVEKIT_API_KEY") == webhook["api_key"], "video-visits: expects another key of livekit")
+    expect(visits.get("TELEMED_LIVEKIT_URL") == f"ws://127.0.0.1:{told.get('port')}", "video-visits: sends people elsewhere")
     connections = f"max_connections={MAX_CONNECTIONS}"
     expect(connections in stanzas.get("postgres", {}).get("command", []), f"postgres: not {connections}")
     return found
@@ -201,6 +212,10 @@ _OTHER_PATH = ["CMD", "probe", "http://127.0.0.1:7004/health'"]
         (_set("services", "postgres", "image", to="postgres:17"), "another major version"),
         (_set("services", "postgres", "healthcheck", to=None), "postgres: has no health check"),
         (_set("services", "kafka", "image", to="apache/kafka:4.3.0"), "kafka: another version"),
+        (_set("services", "livekit", "image", to="livekit/livekit-server:latest"), "livekit: another version"),
+        (_set("services", "livekit", "environment", "LIVEKIT_CONFIG", to="port: 7880"), "does not call video-visits"),
+        (_set("services", "video-visits", "environment", "TELEMED_LIVEKIT_API_KEY", to="x"), "another key of livekit"),
+        (_set("services", "video-visits", "environment", "TELEMED_LIVEKIT_URL", to="ws://127.0.0.1:1"), "elsewhere"),
         (_set("secrets", "owner.password", to={"environment": "PASSWORD"}), "is not a file"),
     ],
 )  # fmt: skip

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from services.cli.demo.seed import seed
+from services.cli.demo.stage import Stage
 from services.cli.demo.story import FIRST_DAY, Story
+from services.cli.operate import acts
+from services.runtime.database import Reader
+from services.runtime.messaging.inbox import Projection
+from services.staff_dashboard.domain import Kind, shown
+from services.staff_dashboard.store import items
+from services.staff_dashboard.subscriptions import BOARD
 from tests.support import leaks
 from tests.support.care import Care, care
 from tests.support.servers import Servers
@@ -32,6 +39,51 @@ async def test_one_patients_whole_path(servers: Servers, tmp_path: Path) -> None
             assert [(one.name, one.wanted, one.found) for one in stage.checks if not one.holds] == []
             assert len(stage.checks) > 30
             await _nothing_about_a_person_is_outside(made, story)
+            await _the_board_says_what_the_owners_say(made)
+            for service, consumer in (("staff_dashboard", BOARD), ("follow_up", "follow_up.journey")):
+                await _made_anew_it_is_the_same_and_nobody_hears_of_it(made, stage, service, consumer)
+
+
+async def _the_board_says_what_the_owners_say(made: Care) -> None:
+    """Row by row: every session with its state, every alert and every task with whether somebody has ended it."""
+    states = {row["id"]: row["state"] for row in await made.rows("session_logging", "select id, state from session")}
+    ends = {row["id"]: row["status"] == "open" for row in await made.rows("session_logging", "select id, status from alert")}
+    for service, query in (
+        ("consultation", "select id, status = 'open' as open from task"),
+        ("session_logging", "select id, status = 'open' as open from task"),
+        ("follow_up", "select id, status = 'open' as open from task"),
+        ("follow_up", "select id, status = 'open' as open from care_task"),
+        ("session_logging", "select id, decision is null as open from review"),
+    ):
+        ends |= {row["id"]: row["open"] for row in await made.rows(service, query)}
+    async with made.as_service("staff_dashboard") as connection:
+        keys = [(Kind(row["kind"]), row["id"]) for row in await connection.fetch("select kind, id from item")]
+        found = (await items(Reader(connection), keys)).values()
+    assert {item.id: (shown(item) or {}).get("state") for item in found if item.kind is Kind.SESSION} == states
+    assert {item.id: item.open for item in found if item.kind is not Kind.SESSION} == ends
+    assert len(states) > 5
+    assert len(ends) > 5
+
+
+async def _made_anew_it_is_the_same_and_nobody_hears_of_it(made: Care, stage: Stage, service: str, consumer: str) -> None:
+    known = made.services[service]
+    table = next(one.tables[0] for one in known.subscriptions if isinstance(one, Projection) and one.consumer == consumer)
+    query = f"select to_jsonb(t) - 'position' as row from {table} t order by 1"
+    before = await made.rows(service, query)
+    mails = len(await stage.mails())
+    async with made.as_service(service) as connection:
+        owners = await acts.rebuild(
+            connection, made.kafka, known, consumer, by="Ann Operator", reason="to see that it is the same"
+        )
+    for owner in owners:
+        async with made.as_service(owner) as connection:
+            await acts.replay(connection, made.kafka, made.services[owner], per_second=5000, by="Ann Operator")
+    waits = "select count(*) = 0 from consumer_partition where consumer = $1 and topic like '%.replay' and not replayed"
+    await made.until(service, waits, consumer, within_s=120)
+    await stage.settle()
+    assert await made.rows(service, query) == before
+    assert len(before) > 10
+    assert len(await stage.mails()) == mails
 
 
 async def _nothing_about_a_person_is_outside(made: Care, story: Story) -> None:

@@ -9,7 +9,7 @@ from benchmarks.report import render, write
 from benchmarks.stage import Options
 from tests.support.servers import Servers
 
-ROWS = {"command": 10, "relay": 7, "consumer": 3, "latency": 2, "timers": 2, "footprint": 6}
+ROWS = {"command": 10, "relay": 7, "consumer": 3, "latency": 2, "timers": 2, "footprint": 6, "path": 9}
 
 
 @pytest.mark.asyncio
@@ -18,11 +18,11 @@ ROWS = {"command": 10, "relay": 7, "consumer": 3, "latency": 2, "timers": 2, "fo
 async def test_a_tiny_round_of_each_bench_is_complete_and_not_void(servers: Servers, name: str) -> None:
     [(section, facts)] = await run([name], Options(quick=True, seed=1), servers=servers)
     assert section.void == []
-    [table] = section.tables
-    assert len(table.rows) == ROWS[name]
-    assert all(len(row) == len(table.header) for row in table.rows)
+    rows = [(row, table.header) for table in section.tables for row in table.rows]
+    assert len(rows) == ROWS[name]
+    assert all(len(row) == len(header) for row, header in rows)
     text = render(section, facts)
-    assert text.count("\n| ") == len(table.rows) + len(section.goals) + 4
+    assert text.count("\n| ") == len(rows) + len(section.goals) + 2 * len(section.tables) + 2
 
 
 def test_a_section_is_written_in_place_of_its_earlier_self(tmp_path: Path) -> None:

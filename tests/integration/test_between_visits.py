@@ -59,12 +59,24 @@ async def test_a_link_opens_for_the_right_birth_date_five_times_tried_and_once_a
     answered = (await ask(care, None, "POST", "/link/answers", answers, headers=holder)).ok()
     assert (answered["total"], answered["screen_now"], answered["help"]) == (3, True, "988")
     again = await ask(care, None, "POST", "/link/answers", answers, headers=holder)
-    assert (again.status, again.code) == (409, "not-asked")
+    assert (again.status, again.body) == (201, answered), "who did not hear it sends the same again"
+    assert await care.value("follow_up", "select count(*) from assessment where instrument = 'phq9'") == 1
+    others = await ask(care, None, "POST", "/link/answers", {**answers, "answers": [0] * 9}, headers=holder)
+    assert (others.status, others.code) == (409, "not-asked")
+    # The other questionnaire does not use the link up while the screen is owed; whoever opens it again is asked for it.
+    gad = {**BIRTH, "instrument": "gad7", "answers": [0] * 7}
+    assert (await ask(care, None, "POST", "/link/answers", gad, headers=holder)).ok()["screen_now"] is True
+    left = (await ask(care, None, "POST", "/link/opening", BIRTH, headers=holder)).ok()
+    assert (left["instruments"], left["screen_now"]) == ([], True)
     # The suicide item opened the screen; the same link takes it, and HIGH pages from here.
     high = {**BIRTH, "q1": True, "q2": True, "q4": True}
     screened = (await ask(care, None, "POST", "/link/suicide-screen", high, headers=holder)).ok()
     assert screened["level"] == "HIGH"
     assert await care.value("follow_up", "select count(*) from page where code = 'screening.risk-high'") == 1
+    # Used up now: it opens nothing, but what it has sent may be sent again.
+    assert (await ask(care, None, "POST", "/link/opening", BIRTH, headers=holder)).status == 401
+    assert (await ask(care, None, "POST", "/link/answers", gad, headers=holder)).ok()["screen_now"] is False
+    assert (await ask(care, None, "POST", "/link/suicide-screen", high, headers=holder)).ok()["level"] == "HIGH"
     await story.stage.settle()
     assert await care.value("session_logging", "select level from risk_fact where owner = 'follow_up'") == "HIGH"
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.demo.patient import MEASURED
 from tests.support.chair import Chair, ml, quantity
 from tests.support.room import room
 from tests.support.servers import Servers
@@ -21,7 +20,7 @@ async def stands(chair: Chair) -> list[str]:
 async def test_what_is_drawn_is_the_dose_of_the_day_from_a_vial_that_has_not_expired(servers: Servers, tmp_path: Path) -> None:
     async with room(servers, tmp_path, patients=1, sessions=1) as (chair,):
         await chair.arrive()
-        (await chair.ask("nurse.a", "facts", {"weight": MEASURED["weight"]})).ok()
+        (await chair.ask("nurse.a", "facts", {"weight": quantity("82.0", "kg")})).ok()
         stock = {"strength": quantity("50", "mg/mL"), "bag": ml("100.00")}
         drawing = {**stock, "drawn": ml("1.00"), "into_bag": ml("0.82"), "vial": "V-1", "lot": "L-1", "expires": "2027-01-25"}
         assert (await chair.ask("nurse.a", "drug", drawing)).code == "dose-not-settled"

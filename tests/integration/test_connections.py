@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 REPLICAS = 2
 OWN = {"relay": 1, "sealer": 1}
 """Connections of their own, beside the pools."""
+FEED = 1
+"""The board's, in each of its processes while somebody streams."""
 RESERVE = 20
 """For the server itself (superuser_reserved_connections is 3), a migration, and operators who look around."""
 SERVICES_OF_THE_PRODUCT = 7
@@ -50,7 +52,7 @@ async def test_all_services_twice_fit_into_what_the_database_takes(world: World)
     defaults = DatabaseSettings(url=world.settings().database.url)
     one = sum(Database(defaults, "any", Metrics()).sizes.values()) + sum(OWN.values())
     services = max(len(load_services()), SERVICES_OF_THE_PRODUCT)
-    assert one * services * REPLICAS + RESERVE <= MAX_CONNECTIONS
+    assert (one * services + FEED) * REPLICAS + RESERVE <= MAX_CONNECTIONS
     async with world.owner() as connection:
         assert int(await connection.fetchval("show max_connections")) == MAX_CONNECTIONS
 
@@ -107,8 +109,14 @@ async def test_the_server_finds_out_within_a_minute_that_a_client_is_gone_withou
 
 # --- nothing is left on a connection -----------------------------------------------------------------------------------
 
-# Connections of their own, closed afterwards: the migration runner, the sealer with its role, what a person runs by hand.
-_NOT_POOLED = ("services/runtime/migrations/", "services/runtime/audit/sealer.py", "services/cli/")
+# Connections of their own, closed afterwards: the migration runner, the sealer with its role, what a person runs by hand, the
+# feed of the board, which listens.
+_NOT_POOLED = (
+    "services/runtime/migrations/",
+    "services/runtime/audit/sealer.py",
+    "services/cli/",
+    "services/staff_dashboard/commands.py",
+)
 _STATE = re.compile(
     r"(?:^|;)\s*(?:set\s+(?!local\b)(?:role|session|time\s+zone|[a-z_.]+\s*(?:=|\bto\b))|(?:reset|discard|listen|prepare)\s+\w)"
     r"|\bcreate\s+temp|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\bset_config\s*\(",

@@ -383,3 +383,32 @@ async def test_what_is_no_answer_is_named_item_by_item_and_changes_nothing(clini
     (await post(clinic, "nurse.b", path, {"instrument": "madrs", "answers": [4, 4, 3, 4, 3, 4, 5, 4, 3, 2]})).ok()
     (row,) = await clinic.rows("consultation", "select total, severity, rater from assessment")
     assert tuple(row) == (36, "severe", clinic.id("nurse.b"))
+
+
+async def test_names_are_told_to_whoever_may_know_them_and_written_down_once(clinic: Care) -> None:
+    treated = await registered(clinic)
+    somebody = {"family_name": "Canary-7352", "email": "other@example.org", "phone": "+12125557352"}
+    other = (await post(clinic, "front_desk.a", "/patients", {**PERSON, **HOME, **somebody})).ok()["patient"]
+    unknown = "018f0000-0000-7000-8000-00000000ffff"
+
+    async def names(login: str) -> list[str]:
+        answer = await post(clinic, login, "/patients/names", {"patients": [treated, other, unknown]}, key="")
+        return [one["family_name"] for one in answer.ok()["names"]]
+
+    both = ["Canary-7351", "Canary-7352"]
+    assert sorted(await names("nurse.a")) == sorted(await names("front_desk.a")) == both, "on duty; clinic-wide"
+    assert await names("therapist.a") == []
+    shown = (await post(clinic, "nurse.a", "/patients/names", {"patients": [treated]}, key="")).ok()["names"]
+    assert shown == [{"patient": treated, "given_name": "Zoë", "family_name": "Canary-7351", "birth_date": "1983-06-09"}]
+    rows = await clinic.rows("consultation", "select actor, reason from audit where action = 'patients.names' order by id")
+    assert len(rows) == 4, "one for each request"
+    assert set(rows[0]["reason"].removeprefix(" -> ").split(",")) == {treated, other}
+    assert rows[2]["reason"] == "", "who was shown nothing"
+
+    glass = {"patient": other, "reason": "Unconscious in the waiting room", "minutes": 5}
+    (await post(clinic, "psychiatrist.a", "/break-glass", glass)).ok()
+    assert await names("psychiatrist.a") == ["Canary-7352"]
+    assert (await post(clinic, "patient.a", "/patients/names", {"patients": [treated]}, key="")).status == 403
+    bodies: list[dict[str, list[str]]] = [{"patients": []}, {"patients": [unknown] * 201}, {"patients": ["Zoë"]}]
+    for body in bodies:
+        assert (await post(clinic, "nurse.a", "/patients/names", body, key="")).code == "invalid-body"

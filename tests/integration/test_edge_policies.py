@@ -1,5 +1,6 @@
 """Webhooks, one-time links, the board's origin and traces: over HTTP, against the ledger."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -9,8 +10,12 @@ import time
 import aiohttp
 import pytest
 
+from services.runtime.edge.audit import ReadAudit
+from services.runtime.messaging.changes import AuditEntry
+from services.runtime.serve import build
 from tests.support import leaks
 from tests.support.attacks import attack
+from tests.support.ledger.app import SERVICE
 from tests.support.ledger.http import LINK, WEBHOOK_SECRET
 from tests.support.load import NO_BROKER
 from tests.support.tokens import bearer
@@ -76,3 +81,16 @@ async def test_signatures_links_and_origins_are_checked_and_used_once(world: Wor
             assert (await response.json())["openapi"] == "3.1.0"
     secrets = [LINK, _signed(call)["webhook-signature"], named["Authorization"]]
     assert leaks.leaks(secrets, {**leaks.logs(world), **await leaks.metrics(world)}) == []
+
+
+async def test_a_reader_that_asks_again_at_once_is_written_down_again(world: World) -> None:
+    """In the very moment in which its first row is there the writer has nobody left: the second must not wait for that one."""
+    runtime = build(SERVICE, world.settings())
+    await runtime.database.open()
+    try:
+        audit = ReadAudit(runtime.database, runtime.unit_of_work)
+        for number in range(5):
+            await asyncio.wait_for(audit.record(AuditEntry("nurse.a", "chart.read", f"chart/{number}")), 30)
+        assert await world.value("select count(*) from audit where action = 'chart.read'") == 5
+    finally:
+        await runtime.database.close()

@@ -52,9 +52,10 @@ def _b64(document: object) -> str:
 
 
 async def test_a_good_token_says_who_somebody_is(oidc: Oidc, issuer: Provider) -> None:
-    at = int(time.time()) - 100
-    who = await oidc(issuer.token("nurse.a", Role.NURSE, person=PERSON, auth_time=at))
-    assert who == Principal(issuer.url, "nurse.a", "tests", frozenset({Role.NURSE}), PERSON, datetime.fromtimestamp(at, UTC))
+    at, ends = (int(time.time()) + seconds for seconds in (-100, 900))
+    who = await oidc(issuer.token("nurse.a", Role.NURSE, person=PERSON, auth_time=at, exp=ends))
+    instants = (datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(ends, UTC))
+    assert who == Principal(issuer.url, "nurse.a", "tests", frozenset({Role.NURSE}), PERSON, *instants)
 
 
 async def test_a_role_that_we_do_not_know_gives_nothing(oidc: Oidc, issuer: Provider) -> None:
@@ -67,8 +68,8 @@ HOUR = 3600
 
 @pytest.mark.parametrize(("claim", "from_now"), [("exp", -HOUR), ("nbf", HOUR), ("iat", HOUR)])
 async def test_a_token_out_of_its_time_is_refused(oidc: Oidc, issuer: Provider, claim: str, from_now: int) -> None:
-    token = issuer.token("nurse.a", Role.NURSE, **{claim: int(time.time()) + from_now})
-    assert await refused(oidc, token) == "token-expired"
+    claims: dict[str, Any] = {claim: int(time.time()) + from_now}
+    assert await refused(oidc, issuer.token("nurse.a", Role.NURSE, **claims)) == "token-expired"
 
 
 @pytest.mark.parametrize(
@@ -93,9 +94,7 @@ async def test_a_token_out_of_its_time_is_refused(oidc: Oidc, issuer: Provider, 
     ],
     ids=lambda value: json.dumps(value, default=str)[:40],
 )
-async def test_claims_that_are_not_for_us_are_refused(
-    oidc: Oidc, issuer: Provider, claims: dict[str, Any], code: str
-) -> None:
+async def test_claims_that_are_not_for_us_are_refused(oidc: Oidc, issuer: Provider, claims: dict[str, Any], code: str) -> None:
     assert await refused(oidc, issuer.token("nurse.a", Role.NURSE, **claims)) == code
 
 

@@ -1,97 +1,33 @@
 """Visits over HTTP, over signed calls of the platform, and over events: who was there decides, in whatever order it is told."""
 
-import base64
 import datetime as dt
-import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
 import jwt
 import pytest
 import pytest_asyncio
 
-from tests.support.care import Answer, Care
-from tests.support.consultation import post, registered, staffed
+from tests.support.care import Care
+from tests.support.consultation import post, staffed
 from tests.support.servers import Servers
+from tests.support.visits import KEY, LIVEKIT, SECRET, ask, called, deliver, planned, said, scheduled, signed, state
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 
-KEY, SECRET = "the-tests-key", "the-tests-secret-which-is-long-enough"
-LIVEKIT = {
-    "TELEMED_LIVEKIT_URL": "ws://127.0.0.1:7880",
-    "TELEMED_LIVEKIT_API_KEY": KEY,
-    "TELEMED_LIVEKIT_API_SECRET": SECRET,
-}
+_RECORDED: list[str] = json.loads(Path(__file__).with_name("livekit_calls.json").read_text(encoding="utf-8"))
+"""What a LiveKit 1.13.5 said of one visit, each body as it came (`docs/video.md`); the room's name and the credential of its
+relay are replaced."""
 
 
 @pytest_asyncio.fixture
 async def clinic(servers: Servers, tmp_path: Path) -> AsyncIterator[Care]:
     async with staffed(servers, tmp_path) as made:
         yield made
-
-
-async def ask(clinic: Care, login: str | None, method: str, path: str, body: object = None, **more: Any) -> Answer:
-    return await clinic.call(login, "video_visits", method, path, body, **more)
-
-
-async def scheduled(clinic: Care, minutes: int = 60, environment: dict[str, str] | None = None) -> tuple[str, str]:
-    """The service runs, and a visit of the patient with the psychiatrist is in so many minutes."""
-    await clinic.spawn("video_visits", **(environment or {}))
-    patient = await registered(clinic)
-    team = [("nurse.b", "nurse"), ("psychiatrist.a", "prescriber")]
-    body = {"care_team": [{"staff": clinic.id(login), "role": role} for login, role in team]}
-    (await clinic.call("front_desk.a", "consultation", "PUT", f"/patients/{patient}/care-team", body, version=3)).ok()
-    await clinic.until("video_visits", "select jsonb_array_length(care_team) = 2 from patient_fact")
-    await clinic.until("video_visits", "select count(*) = 4 from staff_fact")
-    await clinic.until("video_visits", "select count(*) = 1 from calendar_fact")
-    now = await clinic.value("", "select clinic_now()")
-    wanted = {"clinician": clinic.id("psychiatrist.a"), "starts": (now + dt.timedelta(minutes=minutes)).isoformat()}
-    made = (await ask(clinic, "front_desk.a", "POST", f"/patients/{patient}/visits", wanted)).ok()
-    return patient, f"/visits/{made['visit']}"
-
-
-async def said(clinic: Care, kind: str) -> list[dict[str, Any]]:
-    rows = await clinic.rows(
-        "video_visits", "select body from outbox where type = $1 order by id", f"org.telemed.video_visits.{kind}.v1"
-    )
-    return [json.loads(row["body"])["data"] for row in rows]
-
-
-def signed(body: bytes, **claims: Any) -> str:
-    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-    now = int(time.time())
-    return jwt.encode({"iss": KEY, "nbf": now - 5, "exp": now + 300, "sha256": digest, **claims}, SECRET, "HS256")
-
-
-async def called(
-    clinic: Care,
-    visit: str,
-    event: str,
-    number: str,
-    *,
-    role: str = "",
-    sid: str = "",
-    ago: float = 0,
-    token: str | None = None,
-) -> Answer:
-    """The platform calls; its clock is real time."""
-    document: dict[str, Any] = {"id": f"EV_{number}", "event": event, "createdAt": str(int(time.time() - ago))}
-    document["room"] = {"name": f"visit-{visit.rsplit('/', 1)[1]}"}
-    if role:
-        document["participant"] = {"sid": sid, "identity": role}
-    body = json.dumps(document).encode()
-    headers = {"Authorization": token or signed(body), "Content-Type": "application/webhook+json"}
-    url = clinic.running["video_visits"].url + "/webhooks/livekit"
-    async with clinic.session.post(url, data=body, headers=headers) as response:
-        text = await response.read()
-        return Answer(response.status, json.loads(text) if text else None, response.headers)
-
-
-async def state(clinic: Care, visit: str) -> str:
-    return str((await ask(clinic, "nurse.b", "GET", visit)).ok()["state"])
 
 
 async def test_without_a_platform_a_visit_is_in_person_and_says_so(clinic: Care) -> None:
@@ -165,8 +101,11 @@ async def test_calls_that_come_twice_late_and_in_another_order(clinic: Care) -> 
     await clinic.advance(400)
     assert await state(clinic, visit) == "started", "both are there"
     assert (await called(clinic, "/visits/018f0000-0000-7000-8000-0000000000ff", "room_finished", "7")).status == 200
+    # That the room is closed ends every connection in it, and the visit when nobody comes back.
     (await called(clinic, visit, "room_finished", "8")).ok()
-    assert await state(clinic, visit) == "ended"
+    assert await state(clinic, visit) == "started"
+    await clinic.advance(361)
+    await clinic.until("video_visits", "select state = 'ended' from visit")
     assert [len(await said(clinic, kind)) for kind in ("visit-started", "visit-ended", "visit-missed")] == [1, 1, 0]
     kept = await clinic.value("video_visits", "select count(*) from platform_call")
     assert kept == 8
@@ -202,3 +141,100 @@ async def test_a_visit_is_moved_and_cancelled_and_its_judgement_moves_with_it(cl
     assert len(await said(clinic, "visit-scheduled")) == 2
     entered = await post(clinic, "front_desk.a", f"/patients/{patient}/entered-in-error", {"reason": "typed twice"})
     assert entered.status < 500
+
+
+def recorded(visit: str) -> list[bytes]:
+    """The recorded calls as if they were about this visit, the last of them just now."""
+    later = int(time.time()) - max(int(json.loads(body)["createdAt"]) for body in _RECORDED)
+
+    def moved(found: re.Match[str]) -> str:
+        return f'"{found[1]}":"{int(found[2]) + later}"'
+
+    own = visit.rsplit("/", 1)[1]
+    texts = [re.sub(r'"(createdAt|joinedAt|creationTime)":"(\d+)"', moved, body) for body in _RECORDED]
+    return [text.replace("visit-X", f"visit-{own}").replace('"id":"EV_', f'"id":"EV_{own[-6:]}_').encode() for text in texts]
+
+
+def event(body: bytes) -> str:
+    return str(json.loads(body)["event"])
+
+
+async def there(clinic: Care, visit: str) -> list[tuple[str, float | None, float | None]]:
+    """Who was there, from when to when, in seconds since the first one came."""
+    query = "select role, joined_at, left_at from presence where visit = $1 order by joined_at, role"
+    rows = await clinic.rows("video_visits", query, UUID(visit.rsplit("/", 1)[1]))
+    began = min(row["joined_at"] for row in rows if row["joined_at"])
+    ends = [[None if at is None else (at - began).total_seconds() for at in (row["joined_at"], row["left_at"])] for row in rows]
+    return [(row["role"], *end) for row, end in zip(rows, ends, strict=True)]
+
+
+_THERE = [
+    ("clinician", 0, 25),
+    ("patient", 0, 22),  # was killed after one second; the server waits before it says so
+    ("patient", 23, 25),
+    ("clinician", 47, 50),  # both have come back into a new room, after the first was closed
+    ("patient", 47, 50),
+    ("patient", None, -2),  # never connected: somebody's end without a beginning
+]
+
+
+async def test_what_a_real_server_said_of_a_visit(clinic: Care) -> None:
+    _, visit = await scheduled(clinic, 10, LIVEKIT)
+    bodies = recorded(visit)
+    for body in bodies:
+        (await deliver(clinic, body)).ok()
+        if event(body) == "room_finished":
+            assert await state(clinic, visit) == "started", "an empty room is no end: they may come back"
+    assert await there(clinic, visit) == _THERE
+    await clinic.advance(361)
+    await clinic.until("video_visits", "select state = 'ended' from visit")
+    (over,) = await said(clinic, "visit-ended")
+    assert over["together"] == 22 + 2 + 3
+    assert [len(await said(clinic, kind)) for kind in ("visit-started", "visit-missed")] == [1, 0]
+    kinds = await clinic.rows("video_visits", "select kind, count(*) as number from platform_call group by kind")
+    assert {row["kind"]: row["number"] for row in kinds} == {"joined": 5, "left": 5, "aborted": 1, "closed": 2, "other": 4}
+
+
+async def test_calls_of_a_real_server_that_are_lost_or_late(clinic: Care) -> None:
+    patient, visit = await scheduled(clinic, 10, LIVEKIT)
+    # Lost: that somebody came. That they leave says since when they had been there.
+    for body in recorded(visit):
+        if event(body) != "participant_joined":
+            (await deliver(clinic, body)).ok()
+    assert await there(clinic, visit) == _THERE
+    assert await state(clinic, visit) == "started"
+
+    # Lost: that somebody left. The room is closed; when that is said once more, late, it evicts nobody from the next room.
+    visit = await planned(clinic, patient, 10)
+    bodies = recorded(visit)
+    first, second = [number for number, body in enumerate(bodies) if event(body) == "room_finished"]
+    for body in bodies[:second]:
+        if event(body) != "participant_left":
+            (await deliver(clinic, body)).ok()
+    again = bodies[first].replace(b'"id":"EV_', b'"id":"EV_again_')
+    (await deliver(clinic, again)).ok()
+    ends = [("clinician", 0, 45), ("patient", 0, 45), ("patient", 23, 45), ("clinician", 47, None), ("patient", 47, None)]
+    assert (await there(clinic, visit))[:5] == ends
+
+    # The server dies with all that it had not told yet; who comes back is in a new room, and once.
+    visit = await planned(clinic, patient, 10)
+    bodies = [body for body in recorded(visit) if event(body) == "participant_joined"]
+    for body in bodies:
+        (await deliver(clinic, body)).ok()
+    ends = [("clinician", 0, 47), ("patient", 0, 47), ("patient", 23, 47), ("clinician", 47, None), ("patient", 47, None)]
+    assert await there(clinic, visit) == ends
+
+
+async def test_a_visit_by_video_is_held_in_person_where_video_is_no_longer_configured(clinic: Care) -> None:
+    _, visit = await scheduled(clinic, 10, LIVEKIT)
+    assert (await ask(clinic, "nurse.b", "GET", visit)).ok()["video_configured"] is True
+    there = {"role": "patient", "there": True}
+    assert (await ask(clinic, "nurse.b", "POST", f"{visit}/presence", there)).code == "by-video"
+    await clinic.running["video_visits"].kill()
+    await clinic.spawn("video_visits")
+    shown = (await ask(clinic, "nurse.b", "GET", visit)).ok()
+    assert (shown["by_video"], shown["video_configured"]) == (True, False)
+    assert (await ask(clinic, "patient.a", "POST", f"{visit}/join-tokens", key="")).code == "not-by-video"
+    (await ask(clinic, "nurse.b", "POST", f"{visit}/presence", there)).ok()
+    (await ask(clinic, "nurse.b", "POST", f"{visit}/presence", {**there, "role": "clinician"})).ok()
+    assert await state(clinic, visit) == "started"

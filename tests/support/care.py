@@ -15,15 +15,18 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
+from pydantic import SecretStr
 
 from services.cli.catalogue import load_services
 from services.cli.stack.identity import Person, people
 from services.cli.stack.ports import free_ports
+from services.runtime.database import Connection, Database
 from services.runtime.edge.principal import Role
 from services.runtime.messaging import topics
+from services.runtime.metrics import Metrics
 from services.runtime.migrations import migrate
 from services.runtime.service import Service
-from services.runtime.settings import KafkaSettings
+from services.runtime.settings import DatabaseSettings, KafkaSettings
 from tests.support.provider import AUDIENCE, Provider, provider
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
@@ -56,7 +59,11 @@ class Answer:
 
 @dataclass
 class Care:
-    """See the module. Services are named as in the catalogue."""
+    """See the module. Services are named as in the catalogue.
+
+    Attributes:
+        ports: where a service listens, for those that have to be found again; the others take a free port each time.
+    """
 
     servers: Servers
     provider: Provider
@@ -64,9 +71,11 @@ class Care:
     prefix: str
     folder: Path
     environment: dict[str, str]
+    kafka: KafkaSettings
     session: aiohttp.ClientSession
     services: Mapping[str, Service]
     people: Mapping[str, Person]
+    ports: dict[str, int] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
     running: dict[str, Process] = field(default_factory=dict)
 
@@ -77,13 +86,12 @@ class Care:
     async def _spawn(self, name: str, environment: Mapping[str, str]) -> None:
         service = self.services[name]
         number = len(self.processes)
-        port = free_ports(1)[0]
-        server = urlsplit(self.servers.postgres.url())
+        port = self.ports.get(name) or free_ports(1)[0]
         log, failpoint_log = self.folder / f"{name}-{number}.log", self.folder / f"{name}-{number}.failpoints"
         variables = {
             **{variable: value for variable, value in os.environ.items() if not variable.startswith("TELEMED_")},
             **self.environment,
-            "TELEMED_DATABASE_URL": f"postgresql://{service.role}:{_PASSWORD}@{server.hostname}:{server.port}/{self.database}",
+            "TELEMED_DATABASE_URL": self._url(name),
             "TELEMED_HTTP_PORT": str(port),
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
             **environment,
@@ -101,6 +109,10 @@ class Care:
         process = Process(popen, port, log, failpoint_log)
         self.processes.append(process)
         self.running[name] = await process.ready()
+
+    def _url(self, name: str) -> str:
+        server = urlsplit(self.servers.postgres.url())
+        return f"postgresql://{self.services[name].role}:{_PASSWORD}@{server.hostname}:{server.port}/{self.database}"
 
     def urls(self) -> dict[str, list[str]]:
         """Where each service listens: every replica that lives."""
@@ -174,6 +186,16 @@ class Care:
         finally:
             await connection.close()
 
+    @asynccontextmanager
+    async def as_service(self, name: str) -> AsyncIterator[Connection]:
+        """A connection as a service's role, as an operator's commands have it."""
+        database = Database(DatabaseSettings(url=SecretStr(self._url(name))), self.services[name].schema, Metrics())
+        connection = await database.connect("operator", idle_in_transaction_s=60)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     async def rows(self, schema: str, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Rows of a service's tables."""
         async with self.owner(schema) as connection:
@@ -237,6 +259,6 @@ async def care(servers: Servers, folder: Path) -> AsyncIterator[Care]:
         kafka = KafkaSettings(bootstrap=servers.kafka.bootstrap, topic_prefix=prefix, partitions=PARTITIONS)
         await topics.ensure(kafka, list(known.values()))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        world = Care(servers, made, database, prefix, folder, environment, session, known, people())
+        world = Care(servers, made, database, prefix, folder, environment, kafka, session, known, people())
         stack.push_async_callback(world.close)
         yield world

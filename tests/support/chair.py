@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from services.cli.demo.patient import MEASURED, Vitals
+from services.cli.demo.patient import Vitals
 from services.cli.demo.stage import Stage
 from tests.support.care import Answer, Care
 
@@ -133,7 +133,7 @@ class Chair:
     async def prepare(self, **vitals: object) -> None:
         """All that the gate asks is entered, and the drug is drawn. ``vitals`` are other values of the set before the start."""
         (await self.ask("nurse.a", f"/patients/{self.patient}/suicide-screens", SINCE)).ok()
-        (await self.ask("nurse.a", "facts", {"weight": MEASURED["weight"], "hcg": "negative"})).ok()
+        (await self.ask("nurse.a", "facts", {"weight": quantity("82.0", "kg"), "hcg": "negative"})).ok()
         (await self.ask("nurse.a", "vitals", CALM.body(cadss6=[0] * 6) | vitals)).ok()
         stock = {"strength": quantity("50", "mg/mL"), "bag": ml("100.00")}
         (await self.ask("nurse.a", "dose", stock)).ok()

@@ -4,16 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from services.cli.stack.identity import Keys, people
+from services.cli.stack.issuer import Issuer
 from services.cli.stack.ports import HOST, free_ports
 from services.runtime.edge.principal import Role
 
-__all__ = ["AUDIENCE", "Provider", "provider"]
+__all__ = ["AUDIENCE", "Provider", "issuer", "provider"]
 
 AUDIENCE = "telemed"
 
@@ -79,5 +82,32 @@ async def provider(port: int = 0) -> AsyncIterator[Provider]:
     await web.TCPSite(runner, HOST, port, reuse_address=True).start()
     try:
         yield made
+    finally:
+        await runner.cleanup()
+
+
+class _Issuer(Provider):
+    """The local stack's issuer in the place of a provider: people sign in on its page, tests get tokens by its key."""
+
+    def __init__(self, url: str, keys: Keys) -> None:
+        super().__init__(url)
+        self._keys = keys
+
+    def token(self, login: str, *roles: Role, kid: str = "", header: dict[str, Any] | None = None, **claims: Any) -> str:
+        signed_in_at = int(claims.get("auth_time", time.time()))
+        return self._keys.token(people()[login], self.url, client="tests", signed_in_at=signed_in_at)
+
+
+@asynccontextmanager
+async def issuer(folder: Path, board: str) -> AsyncIterator[Provider]:
+    """The local stack's issuer, for one board."""
+    port = free_ports(1)[0]
+    keys, url = Keys(folder), f"http://{HOST}:{port}"
+    keys.ensure()
+    runner = web.AppRunner(Issuer(keys, url, {"board": board}).application(), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, port, reuse_address=True).start()
+    try:
+        yield _Issuer(url, keys)
     finally:
         await runner.cleanup()

@@ -99,7 +99,7 @@ class Process:
             return []
         return [line.split()[1] for line in self.failpoint_log.read_text().splitlines()]
 
-    async def ready(self, within_s: float = 30.0) -> "Process":
+    async def ready(self, within_s: float = 120.0) -> "Process":
         """Wait until it says so."""
         async with aiohttp.ClientSession() as session:
 

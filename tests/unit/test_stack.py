@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 from aiosmtpd.smtp import Envelope
 
-from services.cli.stack import jars, java, kafka, postgres
+from services.cli.catalogue import load_services
+from services.cli.stack import jars, java, kafka, livekit, postgres
 from services.cli.stack.errors import StackError
 from services.cli.stack.kafka import KafkaFiles
 from services.cli.stack.mail import Outbox
@@ -23,6 +25,7 @@ from services.cli.stack.ports import HOST, free_ports, is_open, require_free
 from services.cli.stack.process import Child, Identity, end_processes, last_line
 from services.cli.stack.settings import StackSettings
 from services.cli.stack.state import Home, PartRecord, Record
+from services.cli.stack.supervisor import Supervisor
 
 # Children to be ended by the tests; their sleep is only so that one that is forgotten ends by itself.
 _SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -333,3 +336,60 @@ async def test_mail_that_cannot_be_kept_is_not_accepted(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "gone")
     answer = await outbox.handle_DATA(None, None, _envelope(b"x", "a@localhost"))  # type: ignore[arg-type]
     assert answer.startswith("451 ")
+
+
+def test_mails_and_pages_lead_to_the_ports_of_this_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEMED_DATABASE_URL", "postgresql://owner@127.0.0.1/telemed")
+    services = {service.name: service for service in load_services()}
+    settings = StackSettings(port_offset=2000)
+    supervisor = Supervisor(Home(tmp_path), tmp_path, settings, list(services.values()), lambda *_: None, print)
+
+    def told(name: str) -> dict[str, str]:
+        return supervisor._service_environment(services[name], settings.port(services[name].port))
+
+    assert told("follow_up")["TELEMED_MESSAGES_LINK_URL"] == f"http://{HOST}:9004/link"
+    assert told("staff_dashboard")["TELEMED_BOARD_SESSION_LOGGING"] == f"http://{HOST}:9005"
+    assert told("session_logging")["TELEMED_HTTP_BOARD_ORIGIN"] == f"http://{HOST}:9007"
+    monkeypatch.setenv("TELEMED_MESSAGES_LINK_URL", "https://clinic.example/link")
+    assert told("follow_up")["TELEMED_MESSAGES_LINK_URL"] == "https://clinic.example/link"
+
+
+# --- video ---
+
+
+def test_a_video_server_is_the_one_built_here_else_one_on_the_path_else_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert livekit.find(tmp_path / "cache") is None
+    with pytest.raises(StackError, match=r"there is no go on the path .* install Go 1\.26"):
+        livekit.build(tmp_path / "cache", lambda *_: None)
+    assert not (tmp_path / "cache").exists()
+    program = tmp_path / "bin" / "livekit-server"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    assert livekit.find(tmp_path / "cache") == program
+    built = tmp_path / "cache" / "livekit" / livekit.LIVEKIT_VERSION / "livekit-server"
+    built.parent.mkdir(parents=True)
+    built.touch()
+    assert livekit.find(tmp_path / "cache") == livekit.build(tmp_path / "cache", lambda *_: None) == built
+
+
+def test_a_go_that_cannot_build_it_is_quoted_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho 'go: downloading' >&2; echo 'requires go >= 1.26.0' >&2; exit 1\n")
+    go.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
+    with pytest.raises(StackError, match=r"cannot be built: requires go >= 1\.26\.0"):
+        livekit.build(tmp_path / "cache", lambda *_: None)
+    assert [path for path in (tmp_path / "cache").rglob("*") if not path.is_dir() or path.name.startswith("build-")] == []
+
+
+def test_what_a_video_server_is_told_is_for_its_owner_only_and_for_loopback(tmp_path: Path) -> None:
+    path = tmp_path / "livekit.json"
+    for _ in range(2):
+        livekit.configuration(path, port=1, udp_port=2, secret="s", webhook="http://127.0.0.1:3/webhooks/livekit")
+    told = json.loads(path.read_text())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (told["bind_addresses"], told["rtc"]["node_ip"], told["rtc"]["tcp_port"]) == ([HOST], HOST, 0)

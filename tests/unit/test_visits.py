@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import time
+from dataclasses import replace
 from uuid import UUID
 
 import jwt
@@ -18,11 +19,13 @@ from services.video_visits.domain import (
     Role,
     Visit,
     both_since,
+    closed,
     joined,
     last_left,
     left,
     may_join,
     missing,
+    superseded,
     together_s,
 )
 
@@ -42,7 +45,7 @@ def told(calls: list[tuple[str, bool, int]]) -> dict[str, Interval]:
     found: dict[str, Interval] = {}
     for connection, there, second in calls:
         role = Role.PATIENT if connection in "ab" else Role.CLINICIAN
-        found[connection] = (joined if there else left)(found.get(connection), connection, role, at(second))
+        found[connection] = (joined if there else left)(found.get(connection, Interval(connection, role)), at(second))
     return found
 
 
@@ -72,9 +75,21 @@ def test_who_is_missing_and_when_the_last_one_left() -> None:
     patient, clinician = Interval("a", Role.PATIENT, at(0), at(5)), Interval("c", Role.CLINICIAN, at(1))
     assert [missing(one) for one in ([], [patient], [clinician], [patient, clinician])] == ["both", "clinician", "patient", ""]
     assert last_left([patient, clinician]) is None
-    assert last_left([patient, left(clinician, "c", Role.CLINICIAN, at(9))]) == at(9)
+    assert last_left([patient, left(clinician, at(9))]) == at(9)
     assert last_left([]) is None
     assert not Interval("a", Role.PATIENT, None, at(5)).whole
+
+
+def test_a_closed_room_ends_what_is_open_in_it_and_a_later_room_what_is_open_in_an_earlier_one() -> None:
+    before = Interval("a", Role.PATIENT, at(0), at(3), "R1")
+    open_ = Interval("c", Role.CLINICIAN, at(1), None, "R1")
+    later = Interval("b", Role.PATIENT, at(9), None, "R2")
+    unknown = Interval("d", Role.PATIENT, at(2))
+    intervals = [before, open_, later, unknown]
+    assert closed(intervals, "R1", at(5)) == [replace(open_, left_at=at(5)), replace(unknown, left_at=at(5))]
+    assert superseded(intervals, "R2", at(9)) == [replace(open_, left_at=at(9))]
+    # A join of the earlier room that is told late is no later room.
+    assert superseded(intervals, "R1", at(4)) == []
 
 
 def test_a_join_is_possible_in_its_time_only_and_the_patient_is_asked_where_they_are() -> None:
@@ -129,7 +144,9 @@ def test_a_webhook_counts_with_the_published_digest_of_its_body_and_with_no_othe
         {"createdAt": 1e400},
         {"participant": {"sid": "P\0"}},
         {"participant": []},
+        {"participant": {"sid": "P", "joinedAt": "-1"}},
         {"room": "x"},
+        {"room": {"sid": "R\0"}},
     ],
 )
 def test_a_webhook_that_cannot_be_kept_is_not_read(changed: dict[str, object]) -> None:
@@ -142,7 +159,7 @@ def test_a_webhook_that_cannot_be_kept_is_not_read(changed: dict[str, object]) -
         "participant": {"sid": "PA_1", "identity": "patient"},
     }
     assert livekit.read_call(json.dumps(sent).encode()) == livekit.Call(
-        "EV_1", "joined", visit, "PA_1", Role.PATIENT, 1628545903
+        "EV_1", "joined", visit, "RM_1", "PA_1", Role.PATIENT, 1628545903
     )
     assert livekit.read_call(json.dumps(sent | changed).encode()) is None
 

@@ -14,14 +14,16 @@ import aiohttp
 import click
 
 from services.cli.catalogue import load_services
+from services.cli.demo import morning
+from services.cli.demo.course import FIRST_DAY
 from services.cli.demo.report import listening, summary
 from services.cli.demo.seed import seed as plant
 from services.cli.demo.stage import Stage, Unexpected
-from services.cli.demo.story import FIRST_DAY, Story
+from services.cli.demo.story import Story
 from services.cli.operate import clock
 from services.cli.operate.access import Access
 from services.cli.stack.errors import StackError
-from services.cli.stack.identity import Keys, issuer_url, people, refuse_in_production
+from services.cli.stack.identity import Keys, Person, issuer_url, people, refuse_in_production
 from services.cli.stack.ports import HOST
 from services.cli.stack.settings import StackSettings
 from services.cli.stack.state import Home
@@ -37,7 +39,10 @@ _ROSTER = dt.timedelta(days=200)
 @click.command()
 @click.pass_obj
 def seed(home: Home) -> None:
-    """Make a clinic of the stack's people: staff with licences, site, opening hours, a roster without a hole."""
+    """Make a clinic of the stack's people.
+
+    Staff with licences, site, opening hours, a roster without a hole. What is there is left as it is.
+    """
     refuse_in_production()
 
     async def work() -> None:
@@ -48,26 +53,36 @@ def seed(home: Home) -> None:
 
 
 @click.command()
+@click.option("--patients", type=click.IntRange(1, len(morning.OUTCOMES)), help="Play a clinic morning of so many patients.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Who comes that morning, and in which order.")
+@click.option("--pace", type=click.FloatRange(min=1), metavar="N", help="Play infusions at N times real time, for watching.")
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
 @click.pass_obj
-def demo(home: Home, quiet: bool) -> None:
-    """Play the story of one ketamine patient through the running stack, and compare what comes of it with what must.
+def demo(home: Home, patients: int | None, seed: int, pace: float | None, quiet: bool) -> None:
+    """Play a patient's whole path, or a clinic morning.
 
-    The clinic clock is moved from due instant to due instant; no interval is shortened. Exit code 1 if anything differs.
+    Everything is a public call to the running stack, and what comes of it is compared with what must. The clinic
+    clock is moved from due instant to due instant; no interval is shortened. Exit code 1 if anything differs.
     """
     refuse_in_production()
     say = (lambda _: None) if quiet else click.echo
+    number = int(time.time())
+    booked = morning.book(patients, seed, number) if patients else ()
 
     async def work() -> bool:
-        async with _stage(home, say) as stage:
+        async with _stage(home, say, [one.who.login for one in booked]) as stage:
+            stage.pace = pace
             now = await stage.now()
             weeks = max(0, -(-((now.date() - FIRST_DAY).days + 1) // 7))
-            story = Story(stage, FIRST_DAY + dt.timedelta(weeks=weeks), number=int(time.time()))
+            first = FIRST_DAY + dt.timedelta(weeks=weeks)
             async with listening(stage, Access(home).kafka(), say) as found:
-                await plant(stage, until=story.at(0, "00:00") + _ROSTER)
-                await story.play()
+                await plant(stage, until=now + dt.timedelta(weeks=weeks) + _ROSTER)
+                if booked:
+                    await morning.play(stage, first, booked)
+                else:
+                    await Story(stage, first, number=number).play()
                 await stage.settle()
-                for line in await summary(stage, found):
+                for line in await summary(stage, found, _outbox()):
                     click.echo(line)
             return all(check.holds for check in stage.checks)
 
@@ -85,8 +100,8 @@ def _run(work: Any) -> Any:
 
 
 @asynccontextmanager
-async def _stage(home: Home, say: Any) -> AsyncIterator[Stage]:
-    """The running stack of this folder as a stage."""
+async def _stage(home: Home, say: Any, guests: Sequence[str] = ()) -> AsyncIterator[Stage]:
+    """The running stack of this folder as a stage, with accounts for more patients than its issuer knows by name."""
     record = home.read()
     if record is None:
         raise StackError(f"no stack runs in {home.folder}: start it with `telemed up`")
@@ -96,7 +111,7 @@ async def _stage(home: Home, say: Any) -> AsyncIterator[Stage]:
     if missing:
         raise StackError(f"not running: {', '.join(missing)}")
     keys, issuer = Keys(home.issuer_keys), issuer_url(load(StackSettings))
-    known = dict(people())
+    known = {**people(), **{login: Person(login, str(uuid4()), login, ("patient",)) for login in guests}}
 
     def bearer(login: str) -> Mapping[str, str]:
         token = keys.token(known[login], issuer, client="demo", signed_in_at=int(time.time()))
@@ -111,8 +126,7 @@ async def _stage(home: Home, say: Any) -> AsyncIterator[Stage]:
             known[_PATIENT] = replace(patient, person=str(uuid4()))
 
         async def mails() -> Sequence[Mapping[str, Any]]:
-            stack = load(StackSettings)
-            async with session.get(f"http://{HOST}:{stack.port(stack.mail_port)}/messages.json") as response:
+            async with session.get(f"{_outbox()}/messages.json") as response:
                 found: list[Mapping[str, Any]] = (await response.json())["messages"]
                 return found
 
@@ -127,6 +141,12 @@ async def _stage(home: Home, say: Any) -> AsyncIterator[Stage]:
             mails=mails,
             say=say,
         )
+
+
+def _outbox() -> str:
+    """Where the local stack shows its mail."""
+    stack = load(StackSettings)
+    return f"http://{HOST}:{stack.port(stack.mail_port)}"
 
 
 commands: tuple[click.Command, ...] = (seed, demo)

@@ -2,13 +2,12 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
-__all__ = ["FOLLOWING", "INFUSION", "MEASURED", "RECOVERY", "TESTS", "TOPICS", "Vitals", "intake", "madrs", "phq9", "qids"]
+__all__ = ["FOLLOWING", "INFUSION", "RECOVERY", "TOPICS", "Person", "Vitals", "intake", "madrs", "phq9", "qids"]
 
-MEASURED: Final = {
-    "weight": {"value": "82.0", "unit": "kg"},
-    "height": {"value": "168.0", "unit": "cm"},
+_MEASURED: Final = {
     "sbp": {"value": "128", "unit": "mm[Hg]"},
     "dbp": {"value": "78", "unit": "mm[Hg]"},
     "heart_rate": {"value": "74", "unit": "/min"},
@@ -16,12 +15,58 @@ MEASURED: Final = {
     "spo2": {"value": "98", "unit": "%"},
     "temperature": {"value": "36.7", "unit": "Cel"},
 }
-TESTS: Final = {
+_TESTS: Final = {
     **dict.fromkeys(("ecg", "renal", "liver", "blood_count", "metabolic_panel", "tsh"), "normal"),
-    "hcg": "negative",
     "drug_screen": "negative",
 }
 TOPICS: Final = ("misconceptions", "addiction", "recreational use", "side effects", "off-label status", "what to expect")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody who is treated: obviously nobody, and everything that a path has to know of them.
+
+    Attributes:
+        login: whose account it is.
+        escort: who takes them home.
+        weight: kg.
+        nurse, witness: who is responsible for them at the chair, and who sees that drug is thrown away.
+        device: the monitor at their chair.
+        last_drink: wall-clock time of the last clear fluid before a session.
+    """
+
+    login: str
+    given_name: str
+    family_name: str
+    birth_date: dt.date
+    email: str
+    escort: str = "Sam Marlow"
+    female: bool = True
+    weight: Decimal = Decimal("82.0")
+    height: Decimal = Decimal("168.0")
+    nurse: str = "nurse.a"
+    witness: str = "nurse.b"
+    device: str = "monitor-1"
+    last_drink: str = "08:15"
+
+    @property
+    def measured(self) -> dict[str, dict[str, str]]:
+        """What is measured at the examination."""
+        return {
+            "weight": {"value": str(self.weight), "unit": "kg"},
+            "height": {"value": str(self.height), "unit": "cm"},
+            **_MEASURED,
+        }
+
+    @property
+    def tests(self) -> dict[str, str]:
+        """What the tests find; a pregnancy test where one is due."""
+        return {**_TESTS, "hcg": "negative"} if self.female else dict(_TESTS)
+
+    @property
+    def volume(self) -> Decimal:
+        """mL of the stock that are the dose: 0.5 mg/kg out of 50 mg/mL."""
+        return (self.weight / 100).quantize(Decimal("0.01"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 import asyncio
 import datetime as dt
+import heapq
+import itertools
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,10 +19,16 @@ from services.cli.operate import clock
 from services.runtime.database import Connection
 from services.runtime.service import Service
 
-__all__ = ["Answer", "Check", "Stage", "Unexpected"]
+__all__ = ["Answer", "Check", "Stage", "Turns", "Unexpected"]
 
 _PATIENCE_S = 30.0
 """How long a service that does not answer is asked again; real time."""
+
+
+_AGAIN_S = 0.2
+"""After how long it is asked again, unless it says when."""
+_TICK_S = 0.5
+"""How often the clinic clock is moved while somebody watches; real time."""
 
 
 class Unexpected(Exception):
@@ -53,6 +62,48 @@ class Check:
         return bool(self.wanted == self.found)
 
 
+class Turns:
+    """Courses that share one clock: one at a time goes on, the one that waits for the earliest instant.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._waiting: list[tuple[dt.datetime, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self._changed = asyncio.Event()
+
+    async def play(self, course: Coroutine[Any, Any, None]) -> None:
+        """Play one of them, from its first turn on."""
+        try:
+            await self.wait(dt.datetime.min.replace(tzinfo=dt.UTC))
+            await course
+        finally:
+            course.close()
+            self._left -= 1
+            self._changed.set()
+
+    async def wait(self, at: dt.datetime) -> None:
+        """Let the others go on until it is this course's turn at an instant."""
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (at, next(self._order), mine))
+        self._changed.set()
+        await mine
+
+    async def next(self) -> dt.datetime | None:
+        """The earliest instant that anybody waits for, once all of them wait; None when all have ended."""
+        while len(self._waiting) < self._left:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._waiting[0][0] if self._waiting else None
+
+    def give(self) -> None:
+        """Let whoever waits for that instant go on."""
+        heapq.heappop(self._waiting)[2].set_result(None)
+
+
 @dataclass
 class Stage:
     """See the module.
@@ -70,6 +121,8 @@ class Stage:
         zone: in which the story's clock is read.
         by: who moves the clock; it is written down.
         before: called before each step with its number, for tests that break something there.
+        turns: where several courses are played side by side.
+        pace: clinic seconds for a real one while somebody watches.
     """
 
     session: aiohttp.ClientSession
@@ -86,6 +139,9 @@ class Stage:
     checks: list[Check] = field(default_factory=list)
     steps: int = 0
     before: Callable[[int], Awaitable[None]] | None = None
+    turns: Turns | None = None
+    pace: float | None = None
+    watched: int = 0
 
     async def now(self) -> dt.datetime:
         """The clinic clock, as the story reads it."""
@@ -97,11 +153,61 @@ class Stage:
         await clock.quiet(self.connection, self.services, self.prefix, 60.0)
 
     async def until(self, at: dt.datetime) -> None:
-        """Move the clinic clock on to an instant, from due instant to due instant; nothing where it has passed."""
+        """Wait for an instant of the clinic clock; nothing where it has passed.
+
+        The clock is moved there, from due instant to due instant, once nobody has anything earlier to do.
+        """
         if at <= await self.now():
             return
-        target = clock.Target(to=at.astimezone(dt.UTC))
-        await clock.advance(self.connection, self.services, self.prefix, target, by=self.by, reason="demo")
+        if self.turns is None:
+            await self.move(at)
+        else:
+            await self.turns.wait(at)
+
+    async def together(self, courses: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Play several courses side by side, each step in the order of the clinic clock."""
+        self.turns = Turns(len(courses))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for course in courses:
+                    group.create_task(self.turns.play(course))
+                while (at := await self.turns.next()) is not None:
+                    await self.move(at)
+                    self.turns.give()
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        finally:
+            self.turns = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While this lasts the clinic clock goes at the stage's pace, if it has one."""
+        self.watched += 1
+        try:
+            yield
+        finally:
+            self.watched -= 1
+
+    async def move(self, at: dt.datetime) -> None:
+        """Move the clinic clock on to an instant: at once, or in small steps while somebody watches."""
+        began, start = time.monotonic(), await self.now()
+        while (now := await self.now()) < at:
+            goal = at
+            if self.pace and self.watched:
+                goal = min(at, start + dt.timedelta(seconds=self.pace * (time.monotonic() - began)))
+            if goal > now:
+                await self._jump(goal)
+            if goal < at:
+                await asyncio.sleep(_TICK_S)
+
+    async def _jump(self, at: dt.datetime) -> None:
+        try:
+            target = clock.Target(to=at.astimezone(dt.UTC))
+            await clock.advance(self.connection, self.services, self.prefix, target, by=self.by, reason="demo")
+        except ValueError:
+            if await self.now() < at:
+                raise
+            # The instant came by itself, while the services finished what was due before it.
 
     async def call(
         self,
@@ -166,15 +272,16 @@ class Stage:
                 async with self.session.request(method, self.urls[service] + path, data=data, headers=headers) as response:
                     text = await response.read()
                     answer = Answer(response.status, json.loads(text) if text else None)
+                    wait = float(response.headers.get("Retry-After", _AGAIN_S))
             except aiohttp.ClientConnectionError:
                 if time.monotonic() > deadline:
                     raise
+                wait = _AGAIN_S
             else:
-                if answer.status != 503 and answer.code != "request-in-progress":
+                later = answer.status in (429, 503) or answer.code == "request-in-progress"
+                if not later or time.monotonic() > deadline:
                     return answer
-                if time.monotonic() > deadline:
-                    return answer
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(wait)
 
     def check(self, name: str, wanted: object, found: object) -> None:
         """Compare a result with what the story says; a difference is printed, and ends the demo with 1."""

@@ -7,17 +7,17 @@ import csv
 import datetime as dt
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from services.cli.demo.course import APPROVED, FIRST_DAY, SCREENER, SINCE, Course, stock, utc
 from services.cli.demo.patient import (
     FOLLOWING,
     INFUSION,
-    MEASURED,
     RECOVERY,
-    TESTS,
-    TOPICS,
+    Person,
     Vitals,
     gad7,
     intake,
@@ -30,22 +30,20 @@ from services.therapies.ketamine.eligibility import QUESTIONS
 
 __all__ = ["FIRST_DAY", "Story"]
 
-FIRST_DAY: Final = dt.date(2027, 1, 12)
-"""The Tuesday on which it begins."""
 _RECORDINGS: Final = Path(__file__).parents[3] / "examples" / "vitals"
 _INFUSION: Final = ("50", "31", "20", "02", "37")
 _RECOVERY: Final = ("44", "43", "10", "47")
 _BATCH_S: Final = 50
 """Seconds of one batch of the monitor: a minute without any saturation would be an alarm, and rightly."""
-_MG_ML: Final = {"value": "50", "unit": "mg/mL"}
-_ML: Final = "mL"
-_SCREENER: Final = {"version": "screener", "q1": True, "q2": True, "q3": False, "q4": False, "q5": False, "q6": False}
-_SINCE: Final = {"version": "since-last", **dict.fromkeys(("q1", "q2", "q3", "q4", "q5", "q6"), False)}
-_SIGNED: Final = {"meaning": "approved", "licence": "US-NY"}
-_CONDITION: Final = "hypertension controlled; amlodipine on session mornings"
+_SCREENER: Final = {**SCREENER, "q1": True, "q2": True}
+_APPROVAL: Final = {
+    "kind": "approved",
+    "reason": "hypertension controlled; amlodipine on session mornings",
+    "conditions": ["K-E-HYPERTENSION"],
+}
 
 
-class Story:
+class Story(Course):
     """Plays it on a stage.
 
     Args:
@@ -55,60 +53,26 @@ class Story:
         weekly: how many of the four weekly infusions are held before the last look.
     """
 
-    account: Final = "patient.a"
-
     def __init__(self, stage: Stage, first: dt.date, number: int = 1, weekly: int = 4) -> None:
-        self.stage = stage
+        who = Person(
+            login="patient.a",
+            given_name="Zoe",
+            family_name=f"Marlow-{first.isoformat()}-{number}",
+            birth_date=dt.date(1983, 6, 9),
+            email=f"z.{first.isoformat()}.{number}@example.org",
+        )
+        super().__init__(stage, first, who)
         self.weekly = weekly
-        self.first = first
-        self.person = {
-            "given_name": "Zoe",
-            "family_name": f"Marlow-{first.isoformat()}-{number}",
-            "birth_date": "1983-06-09",
-            "email": f"z.{first.isoformat()}.{number}@example.org",
-        }
-        self.patient = self.case = self.plan = ""
-        self.sessions: list[dict[str, Any]] = []
-
-    # --- when ------------------------------------------------------------------------------------------------------
-
-    def at(self, day: int, clock: str) -> dt.datetime:
-        """A wall-clock time of the clinic, so many days after the first."""
-        time = dt.time.fromisoformat(clock)
-        return dt.datetime.combine(self.first + dt.timedelta(days=day), time, ZoneInfo(self.stage.zone))
-
-    async def _until(self, day: int, clock: str) -> None:
-        await self.stage.until(self.at(day, clock))
-
-    # --- who asks whom ---------------------------------------------------------------------------------------------
-
-    async def _consultation(self, login: str | None, method: str, path: str, body: object = None, **more: Any) -> Any:
-        return await self.stage.call(login, "consultation", method, path, body, **more)
-
-    async def _room(self, login: str, path: str, body: object = None, **more: Any) -> Any:
-        return await self.stage.call(login, "session_logging", "POST", path, body, **more)
-
-    async def _planning(self, login: str, method: str, path: str, body: object = None, **more: Any) -> Any:
-        return await self.stage.call(login, "treatment_planning", method, path, body, **more)
-
-    async def _after(self, login: str, method: str, path: str, body: object = None, **more: Any) -> Any:
-        return await self.stage.call(login, "follow_up", method, path, body, **more)
-
-    async def _visits(self, login: str, path: str, body: object = None, **more: Any) -> Any:
-        return await self.stage.call(login, "video_visits", "POST", path, body, **more)
 
     async def _visit(self, day: int, clock: str) -> str:
         """A visit with the psychiatrist; the patient says where they are that day before anything else."""
-        wanted = {"clinician": self.stage.ids["psychiatrist.a"], "starts": _utc(self.at(day, clock)), "by_video": False}
+        wanted = {"clinician": self.stage.ids["psychiatrist.a"], "starts": utc(self.at(day, clock)), "by_video": False}
         made = await self._visits("front_desk.a", f"/patients/{self.patient}/visits", {**wanted, "case": self.case})
         visit = f"/visits/{made['visit']}"
         await self._visits(self.account, f"{visit}/join-tokens", refused="not-by-video")
         address = {"region": "US-NY", "address": "12 Canary Street, Albany"}
         await self._visits(self.account, f"{visit}/location", address)
         return visit
-
-    def _is(self, name: str, wanted: object, found: object) -> None:
-        self.stage.check(name, wanted, found)
 
     # --- the story -------------------------------------------------------------------------------------------------
 
@@ -131,38 +95,19 @@ class Story:
     async def enquiry(self) -> None:
         """Tuesday and Wednesday: two enquiries from one address are one person, as a human finds out."""
         await self._until(0, "09:00")
-        asked = {
-            "name": f"{self.person['given_name']} {self.person['family_name']}",
-            "email": self.person["email"],
-            "language": "en-US",
-            "zone": self.stage.zone,
-            "therapy": "ketamine",
-        }
+        asked = self._asked()
         first = await self._consultation(None, "POST", "/enquiries", asked)
         await self._until(1, "10:00")
         second = await self._consultation(None, "POST", "/enquiries", {**asked, "name": "The same, by another name"})
         self._is("988 is shown to who asks", "988", re.sub(r"\D", "", first["crisis_line"])[:3])
-        made = await self._consultation(
-            "front_desk.a",
-            "POST",
-            "/patients",
-            {**self.person, "zone": self.stage.zone, "language": "en-US", "region": "US-NY", "enquiry": first["enquiry"]},
-        )
-        self.patient = made["patient"]
+        await self._register(first["enquiry"])
         await self._consultation(
             "front_desk.a",
             "POST",
             f"/enquiries/{second['enquiry']}/link",
             {"patient": self.patient, "reason": "Called back: the same person, who shares the address with her spouse"},
         )
-        path = f"/patients/{self.patient}"
-        await self._consultation("front_desk.a", "PUT", f"{path}/account", {"account": self.stage.ids[self.account]}, version=1)
-        team = [("psychiatrist.a", "prescriber"), ("prescriber.a", "prescriber"), ("nurse.a", "nurse"), ("nurse.b", "nurse")]
-        members = [{"staff": self.stage.ids[login], "role": role} for login, role in team]
-        await self._consultation("front_desk.a", "PUT", f"{path}/care-team", {"care_team": members}, version=2)
-        contact = {"email": self.person["email"], "email_agreed": True, "birth_date": self.person["birth_date"]}
-        await self._after("front_desk.a", "PUT", f"{path}/contact", contact, version=0)
-        self.case = (await self._consultation("nurse.a", "POST", f"{path}/cases", {"therapy": "ketamine"}))["case"]
+        await self._open()
 
     async def intake(self) -> None:
         """Thursday evening: incomplete twice, and a suicide item that a human answers the next morning."""
@@ -170,11 +115,11 @@ class Story:
         await self._until(2, "20:40")
         without = {name: value for name, value in answers.items() if name != "allergies"}
         await self._consultation(self.account, "PUT", f"/cases/{self.case}/intake", {"answers": without}, version=0)
-        found = await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/evaluations")
+        found = await self.evaluated()
         self._is("intake without allergies", ("INCOMPLETE", True), (found["outcome"], "allergies" in found["missing"]))
         await self._until(2, "20:52")
         await self._consultation(self.account, "PUT", f"/cases/{self.case}/intake", {"answers": answers}, version=1)
-        found = await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/evaluations")
+        found = await self.evaluated()
         self._is("still incomplete: tests", ("INCOMPLETE", False), (found["outcome"], "allergies" in found["missing"]))
         path = f"/patients/{self.patient}"
         phq = {"instrument": "phq9", "answers": [3, 3, 3, 3, 2, 2, 2, 2, 1]}
@@ -208,12 +153,8 @@ class Story:
         anxious = {"instrument": "gad7", "answers": gad7(13)}
         scored = await self._consultation(self.account, "POST", f"{path}/assessments", anxious)
         self._is("GAD-7", (13, "moderate"), (scored["total"], scored["severity"]))
-        for instrument, answers in (("audit_c", [1, 0, 0]), ("dast10", [0, 0, 1] + [0] * 7), ("stop_bang", [1, 1] + [0] * 6)):
-            body = {"instrument": instrument, "answers": answers}
-            await self._consultation("nurse.a", "POST", f"{path}/assessments", body)
-        for topic in TOPICS:
-            body = {"topic": topic, "content": "2026-11"}
-            await self._consultation(self.account, "POST", f"/cases/{self.case}/readings", body)
+        await self._scales()
+        await self._read()
         await self._until(7, "10:45")
         for role in ("patient", "clinician"):
             await self._visits("front_desk.a", f"{visit}/presence", {"role": role, "there": False})
@@ -221,35 +162,18 @@ class Story:
         over = await self.stage.call("psychiatrist.a", "video_visits", "GET", visit)
         self._is("visit", ("ended", "US-NY"), (over["state"], over["region"]))
         await self._examined()
-        await self._consultation(self.account, "POST", f"/cases/{self.case}/consents", {"version": "3", "method": "on-screen"})
-        found = await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/evaluations")
+        await self._consents()
+        found = await self.evaluated()
         self._is("proposal", ("REVIEW_REQUIRED", ["K-E-HYPERTENSION"]), (found["outcome"], found["rules"][:1]))
         staging = found["evidence"]["result"]["maudsley"]
         points = [staging[name] for name in ("duration", "severity", "failures", "augmentation", "ect")]
         self._is("Maudsley", ([2, 4, 2, 1, 0], 9), (points, sum(points)))
 
-    async def _examined(self) -> None:
-        at = (await self.stage.now() - dt.timedelta(minutes=5)).astimezone(dt.UTC).isoformat()
-        for test, finding in TESTS.items():
-            body = {"test": test, "finding": finding, "taken_at": at}
-            await self._consultation("nurse.a", "POST", f"/cases/{self.case}/results", body)
-        pdmp = {"finding": "clear", "checked_at": at}
-        await self._consultation("nurse.a", "POST", f"/cases/{self.case}/pdmp-checks", pdmp)
-        seen = {"examined_at": at, **MEASURED}
-        await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/examinations", seen)
-
-    async def _decide(self) -> dict[str, Any]:
-        wanted = {"kind": "approved", "reason": _CONDITION, "conditions": ["K-E-HYPERTENSION"]}
-        draft = await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/decision-drafts", wanted)
-        body = {**wanted, "signature": {**_SIGNED, "shown": draft["shown"]}}
-        await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/decisions", body)
-        return dict(draft["content"])
-
     async def decision_and_plan(self) -> None:
         """Thursday, 16:00: a licensed human decides, with a reason; the plan is proposed, edited and signed."""
         await self._planning("psychiatrist.a", "POST", f"/cases/{self.case}/plans", self._series(), refused="not-approved")
         await self._until(9, "16:00")
-        content = await self._decide()
+        content = await self._decide(_APPROVAL)
         self._is("approval holds until", (self.first + dt.timedelta(days=39)).isoformat(), content["valid_until"])
         proposed = await self._planning("psychiatrist.a", "POST", f"/cases/{self.case}/plans", self._series())
         self.plan = proposed["plan"]
@@ -258,7 +182,7 @@ class Story:
         later = [self.at(day, "11:00") for day in (20, 22, 24)]
         starts = [dt.datetime.fromisoformat(one["starts"]) for one in terms["sessions"][:3]] + later
         sessions = [
-            {"session": one["session"], "starts": _utc(start), "phase": "induction"}
+            {"session": one["session"], "starts": utc(start), "phase": "induction"}
             for one, start in zip(terms["sessions"], starts, strict=True)
         ]
         edited = await self._edit(sessions, "40", None, proposed["version"])
@@ -278,11 +202,6 @@ class Story:
         }
         return await self._planning("psychiatrist.a", "PUT", f"/plans/{self.plan}/draft", body, version=version)
 
-    async def _sign(self, login: str) -> Any:
-        draft = await self._planning(login, "GET", f"/plans/{self.plan}/draft")
-        body = {"signature": {**_SIGNED, "shown": draft["shown"]}}
-        return await self._planning(login, "POST", f"/plans/{self.plan}/versions", body)
-
     # --- session 1 -------------------------------------------------------------------------------------------------
 
     async def first_session(self) -> None:
@@ -296,15 +215,15 @@ class Story:
         await self._until(13, "10:05")
         await self._room("nurse.a", f"{one}/start", refused="illegal-move")
         await self.check_in(one, 13)
-        await self._room("nurse.a", f"/patients/{self.patient}/suicide-screens", {**_SINCE, "q1": True})
+        await self._room("nurse.a", f"/patients/{self.patient}/suicide-screens", {**SINCE, "q1": True})
         answers = [3, 2, 1, 0, 2, 2, 0, 1, 0, 2, 3, 1, 1, 2, 1, 1]
         scored = await self._room(self.account, f"/patients/{self.patient}/assessments", _qids(answers))
         self._is("QIDS before", (17, "severe"), (scored["total"], scored["severity"]))
         await self._answer_risk("session_logging", "nurse.a", "Talked through at the chair; safety plan holds")
         await self._until(13, "10:17")
-        await self._room("nurse.a", f"{one}/facts", {"weight": MEASURED["weight"]})
+        await self._room("nurse.a", f"{one}/facts", {"weight": self.who.measured["weight"]})
         await self._room("nurse.a", f"{one}/vitals", Vitals(-13, 128, 78, 76, 14, 98).body(cadss6=[0] * 6))
-        dose = (await self._room("nurse.a", f"{one}/dose", _stock()))["dose"]
+        dose = (await self._room("nurse.a", f"{one}/dose", stock()))["dose"]
         wanted = ("41.00 mg", "0.82 mL", "0.4100 mg/mL", "150.0 mL/h", "1.025 mg/min", "61.500 mg/h")
         self._is("dose of the day", wanted, _dose(dose))
         await self._until(13, "10:18")
@@ -318,39 +237,6 @@ class Story:
         started = await self._room("nurse.a", f"{one}/start")
         self._is("infusing", ("infusing", "150.0 mL/h"), (started["state"], started["rate"]))
         return one, dt.datetime.fromisoformat(started["started_at"])
-
-    async def check_in(self, path: str, day: int) -> None:
-        """The nurse checks the patient in, with everything that is asked at the door."""
-        body = {
-            "identity_confirmed": True,
-            "consent_reconfirmed": True,
-            "prescriber_on_site": self.stage.ids["prescriber.a"],
-            "escort_name": "Sam Marlow",
-            "escort_phone": "+1 212 555 0142",
-            "escort_phoned": True,
-            "pdmp_checked": True,
-            "last_solids": _utc(self.at(day - 1, "20:00")),
-            "last_clear_fluids": _utc(self.at(day, "08:15")),
-            "substances": False,
-            "glp1": False,
-            "changes": [],
-            "device": "monitor-1",
-        }
-        await self._room("nurse.a", f"{path}/check-in", body)
-
-    async def _draw(self, path: str) -> None:
-        drawn = {
-            **_stock(),
-            "drawn": {"value": "1.00", "unit": _ML},
-            "into_bag": {"value": "0.82", "unit": _ML},
-            "vial": "V-2027-01",
-            "lot": "L-7",
-            "expires": (self.first + dt.timedelta(days=300)).isoformat(),
-        }
-        await self._room("nurse.a", f"{path}/drug", drawn)
-        waste = await self._room("nurse.a", f"{path}/wastes", {"volume": {"value": "0.18", "unit": _ML}})
-        await self._room("nurse.a", f"/wastes/{waste['waste']}/witness", refused="self-witnessed")
-        await self._room("nurse.b", f"/wastes/{waste['waste']}/witness")
 
     async def _infusion(self, path: str, started: dt.datetime) -> None:
         """Monitor and nurse, side by side: what is due next is done next."""
@@ -370,16 +256,20 @@ class Story:
             (124 * 60, 10_001, ("home", None)),
         ]
         state: dict[str, Any] = {}
-        for second, _, (what, data) in sorted(acts, key=lambda act: act[:2]):
-            await self.stage.until(started + dt.timedelta(seconds=second))
-            await self._act(what, data, path, started, state)
+        with ExitStack() as watched:
+            watched.enter_context(self.stage.watching())
+            for second, _, (what, data) in sorted(acts, key=lambda act: act[:2]):
+                await self.stage.until(started + dt.timedelta(seconds=second))
+                await self._act(what, data, path, started, state)
+                if what == "end":
+                    watched.close()
 
     async def _act(self, what: str, data: Any, path: str, started: dt.datetime, state: dict[str, Any]) -> None:
         if what == "samples":
             samples = [
                 {
                     "seq": one["second"],
-                    "at": _utc(started + dt.timedelta(seconds=one["second"])),
+                    "at": utc(started + dt.timedelta(seconds=one["second"])),
                     "heart_rate": one["pulse"],
                     "spo2": one["spo2"],
                     "origin": one["origin"],
@@ -390,7 +280,7 @@ class Story:
         elif what == "vitals":
             more: dict[str, Any] = {"cadss6": [2, 2, 1, 1, 1, 1]} if data.minute == 40 else {}
             if data.minute == 30:
-                more["at"] = _utc(started + dt.timedelta(minutes=30))
+                more["at"] = utc(started + dt.timedelta(minutes=30))
             await self._room("nurse.a", f"{path}/vitals", data.body(**more))
         elif what == "adverse event":
             body = {
@@ -398,7 +288,7 @@ class Story:
                 "grade": 1,
                 "relatedness": "probable",
                 "action": "none",
-                "onset_at": _utc(await self.stage.now()),
+                "onset_at": utc(await self.stage.now()),
             }
             state["event"] = (await self._room("nurse.a", f"{path}/adverse-events", body))["adverse_event"]
         elif what == "acknowledge":
@@ -410,9 +300,9 @@ class Story:
         elif what == "resolve":
             await self._room("nurse.a", f"/alerts/{state['alert']}/resolution", {"action": "rechecked"})
         elif what == "end":
-            await self._room("nurse.a", f"{path}/end", {"pump_volume": {"value": "100.0", "unit": _ML}})
+            await self._ended(path)
         elif what == "over":
-            body = {"resolved_at": _utc(await self.stage.now())}
+            body = {"resolved_at": utc(await self.stage.now())}
             await self._room("nurse.a", f"/adverse-events/{state['event']}/resolution", body)
         else:
             await self._leave(what, path, started)
@@ -423,46 +313,15 @@ class Story:
             self._is("too early", "NOT_READY", asked["gate"]["outcome"])
             earliest = dt.datetime.fromisoformat(asked["earliest"]).astimezone(ZoneInfo(self.stage.zone))
             self._is("earliest discharge", "12:30", f"{earliest:%H:%M}")
-            body = {"signature": {**_SIGNED, "shown": asked["shown"]}}
+            body = {"signature": {**APPROVED, "shown": asked["shown"]}}
             await self._room("nurse.a", f"{path}/discharge", body, refused="gate-shut")
         elif what == "ready":
-            await self._room("nurse.a", f"/patients/{self.patient}/suicide-screens", _SINCE)
+            await self._screened()
             await self._fit(path)
         elif what == "home":
             await self._discharge(path)
 
-    async def _fit(self, path: str, cadss6: Sequence[int] = (1, 0, 0, 0, 0, 0)) -> None:
-        await self._room("nurse.a", f"{path}/vitals", {"moaa_s": 5, "cadss6": list(cadss6)})
-        facts = {
-            "oriented_x4": True,
-            "gait_steady": True,
-            "vomiting": False,
-            "aldrete": 10,
-            "escort_seen": True,
-            "instructions_given": True,
-        }
-        await self._room("nurse.a", f"{path}/facts", facts)
-
-    async def _discharge(self, path: str) -> None:
-        asked = await self._room("nurse.a", f"{path}/discharge-evaluations")
-        self._is("ready to go", ("READY", []), (asked["gate"]["outcome"], asked["gate"]["shut_by"]))
-        body = {"signature": {"meaning": "discharged", "licence": "US-NY", "shown": asked["shown"]}}
-        closed = await self._room("nurse.a", f"{path}/discharge", body)
-        self._is("session", ("closed", "completed"), (closed["state"], closed["ending"]))
-
     # --- the weeks after -------------------------------------------------------------------------------------------
-
-    async def _check(self, note: str = "Called; slept well, spouse at home") -> None:
-        """The 24-hour check: a suicide screen, then the task is done."""
-        await self._after("nurse.a", "POST", f"/patients/{self.patient}/suicide-screens", _SINCE)
-        await self._care_task("check-24h", "nurse.a", note)
-
-    async def _care_task(self, kind: str, login: str, note: str) -> None:
-        found = await self._after(login, "GET", "/care-tasks?limit=200")
-        mine = [one for one in found["tasks"] if one["kind"] == kind and one["patient"] == self.patient]
-        self._is(f"a task: {kind}", 1, len(mine))
-        for one in mine:
-            await self._after(login, "POST", f"/care-tasks/{one['task']}/completion", {"note": note})
 
     async def amendment(self) -> None:
         """Tuesday: the check, and a plan that takes longer from session 2 on."""
@@ -507,12 +366,12 @@ class Story:
         start = self.at(day, clock)
         await self.stage.until(start - dt.timedelta(minutes=25))
         await self.check_in(path, day)
-        await self._room("nurse.a", f"/patients/{self.patient}/suicide-screens", _SINCE)
+        await self._screened()
         if score is not None:
             await self._room(self.account, f"/patients/{self.patient}/assessments", _qids(qids(score)))
-        await self._room("nurse.a", f"{path}/facts", {"weight": MEASURED["weight"], "hcg": "negative"})
+        await self._room("nurse.a", f"{path}/facts", {"weight": self.who.measured["weight"], "hcg": "negative"})
         await self._room("nurse.a", f"{path}/vitals", Vitals(-25, before, 78, 76, 14, 98).body(cadss6=[0] * 6))
-        dose = (await self._room("nurse.a", f"{path}/dose", _stock()))["dose"]
+        dose = (await self._room("nurse.a", f"{path}/dose", stock()))["dose"]
         self._is(f"dose of session {number}", ("41.00 mg", "120.0 mL/h", "0.820 mg/min"), _dose(dose, 0, 3, 4))
         await self._draw(path)
         await self.stage.until(start - dt.timedelta(minutes=12))
@@ -526,12 +385,12 @@ class Story:
         await self.stage.until(started + dt.timedelta(minutes=50))
         answers = [*_answers(cadss6)]
         await self._room("nurse.a", f"{path}/vitals", Vitals(50, before + 8, 82, 84, 16, 99).body(cadss6=answers))
-        await self._room("nurse.a", f"{path}/end", {"pump_volume": {"value": "100.0", "unit": _ML}})
+        await self._ended(path)
         for minute in (54, 58, 73, 88, 103, 118):
             await self.stage.until(started + dt.timedelta(minutes=minute))
             await self._room("nurse.a", f"{path}/vitals", Vitals(minute, before, 78, 78, 15, 98).body())
         await self.stage.until(started + dt.timedelta(minutes=122))
-        await self._room("nurse.a", f"/patients/{self.patient}/suicide-screens", _SINCE)
+        await self._screened()
         await self._fit(path, (0, 0, 0, 0, 0, 0))
         await self._discharge(path)
         await self.stage.until(start + dt.timedelta(minutes=123, days=1))
@@ -561,14 +420,14 @@ class Story:
         await self._consultation("psychiatrist.a", "POST", f"{path}/assessments", rated)
         await self._consultation(self.account, "POST", f"{path}/assessments", _qids(qids(5)))
         await self._consultation(self.account, "POST", f"{path}/assessments", _phq(6))
-        await self._consultation("psychiatrist.a", "POST", f"{path}/suicide-screens", {**_SCREENER, "q1": False, "q2": False})
+        await self._consultation("psychiatrist.a", "POST", f"{path}/suicide-screens", SCREENER)
         await self._care_task("day-7-review", "psychiatrist.a", "Response kept; weekly infusions proposed")
         await self._examined()
-        await self._consultation("psychiatrist.a", "POST", f"/cases/{self.case}/evaluations")
-        content = await self._decide()
+        await self.evaluated()
+        content = await self._decide(_APPROVAL)
         self._is("renewed until", (self.first + dt.timedelta(days=61)).isoformat(), content["valid_until"])
         plan = await self._planning("psychiatrist.a", "GET", f"/plans/{self.plan}")
-        wanted = [{"starts": _utc(self.at(day, "10:30")), "phase": "maintenance"} for day in (35, 42, 49, 56)]
+        wanted = [{"starts": utc(self.at(day, "10:30")), "phase": "maintenance"} for day in (35, 42, 49, 56)]
         edited = await self._edit(wanted, "50", "maintenance", plan["version"])
         signed = await self._sign("psychiatrist.a")
         self._is("plan v3", (3, 4), (signed["number"], len(signed["signed"]["sessions"])))
@@ -619,16 +478,8 @@ class Story:
         self._is("the journey begins with the patient", "consultation.patient-changed.v1", steps[0]["type"])
 
 
-def _utc(at: dt.datetime) -> str:
-    return at.astimezone(dt.UTC).isoformat()
-
-
 def _terms(terms: dict[str, Any]) -> tuple[str, str, str]:
     return terms["dose"], terms["basis"], terms["duration"]
-
-
-def _stock() -> dict[str, Any]:
-    return {"strength": _MG_ML, "bag": {"value": "100.00", "unit": _ML}}
 
 
 _DOSE: Final = ("mass", "volume", "concentration", "pump_rate", "mass_per_minute", "mass_per_hour")

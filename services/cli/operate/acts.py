@@ -10,12 +10,17 @@ from services.runtime.failpoints import Failpoints
 from services.runtime.messaging import parking
 from services.runtime.messaging import replay as replaying
 from services.runtime.messaging.changes import AcknowledgePage, AuditEntry, Changes
+from services.runtime.messaging.inbox import Projection, lock, replay_topic
 from services.runtime.messaging.unit_of_work import UnitOfWork, Wake, read_context
 from services.runtime.metrics import Metrics
 from services.runtime.service import Service
 from services.runtime.settings import DatabaseSettings, KafkaSettings
 
-__all__ = ["acknowledge", "audit", "event_of", "replay", "resend", "retry_all"]
+__all__ = ["acknowledge", "audit", "event_of", "rebuild", "replay", "resend", "retry_all"]
+
+
+_EMPTYING_S = 600
+"""How long the tables of a projection may take to be emptied; its consumer waits for that."""
 
 
 async def audit(connection: Connection, *, by: str, action: str, target: str, reason: str = "", patient: str = "") -> None:
@@ -72,6 +77,40 @@ async def replay(
     topic = service.topic(kafka.topic_prefix)
     await audit(connection, by=by, action="outbox.replay", target=topic, reason=reason)
     return await replaying.replay(connection, kafka, topic, per_second=per_second)
+
+
+async def rebuild(
+    connection: Connection, kafka: KafkaSettings, service: Service, consumer: str, *, by: str, reason: str
+) -> list[str]:
+    """Empty a projection, and have it made anew from the replays that begin from now on. Returns the owners to replay.
+
+    Raises:
+        LookupError: the service has no such consumer.
+        ValueError: it is no projection that can be made anew.
+    """
+    found = next((one for one in service.subscriptions if one.consumer == consumer), None)
+    if found is None:
+        raise LookupError(f"{service.name} has no consumer {consumer}")
+    if not isinstance(found, Projection) or not found.tables:
+        raise ValueError(f"{consumer} does more than keep rows, or does not say which: it cannot be made anew")
+    kinds = [kind for kind in map(service.registry.get, found.handlers) if kind is not None]
+    topics = sorted({kind.topic(kafka.topic_prefix) for kind in kinds})
+    live = [(topic, lane) for topic in topics for lane in range(kafka.partitions)]
+    again = [(replay_topic(topic), lane) for topic, lane in live]
+    async with connection.transaction():
+        # Whoever is at work on a partition finishes first; what comes after finds the mark.
+        await lock(connection, service.schema, consumer, [*live, *again])
+        await connection.execute(f"set local statement_timeout = '{_EMPTYING_S}s'")
+        for table in found.tables:
+            await connection.execute(f"delete from {table}", timeout=_EMPTYING_S)
+        for table in ("consumer_cursor", "consumer_partition", "parked"):
+            await connection.execute(f"delete from {table} where consumer = $1", consumer)
+        await connection.executemany(
+            "insert into consumer_partition (consumer, topic, partition, watermark) values ($1, $2, $3, clock_timestamp())",
+            [(consumer, *partition) for partition in again],
+        )
+        await audit(connection, by=by, action="consumer.rebuild", target=consumer, reason=reason)
+    return sorted({kind.owner for kind in kinds})
 
 
 async def acknowledge(connection: Connection, service: Service, database: DatabaseSettings, page: UUID, *, by: str) -> None:

@@ -149,55 +149,53 @@ async def quiet(connection: Connection, services: Sequence[Service], prefix: str
 
 
 async def standing(connection: Connection, services: Sequence[Service], prefix: str) -> Standing:
-    """How far everybody is. One snapshot: whatever is under way shows as not done in it."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        now: datetime = await connection.fetchval("select runtime.clinic_now()")
-        unfinished: list[str] = []
-        due: list[datetime] = []
-        for service in services:
-            unfinished += await _own_work(connection, service, now)
-            for subscription in service.subscriptions:
-                unfinished += await _behind(connection, service, subscription, services, prefix)
-            due += [
-                row["due_at"]
-                for row in await connection.fetch(
-                    f"""select due_at from {service.schema}.timer where status = 'waiting' and due_at > $1
-                        order by due_at, id limit 1""",
-                    now,
-                )
-            ]
-        return Standing(now, tuple(unfinished), min(due, default=None))
-
-
-async def _own_work(connection: Connection, service: Service, now: datetime) -> list[str]:
-    schema = service.schema
+    """How far everybody is. One statement, one snapshot: whatever is under way shows as not done in it."""
+    parts = [*map(_own_work, services)]
+    topics: list[list[str]] = []
+    for service in services:
+        for subscription in service.subscriptions:
+            kinds = [service.registry.get(name) for name in subscription.handlers]
+            topics.append(sorted({kind.topic(prefix) for kind in kinds if kind is not None}))
+            parts.append(_behind(service, subscription, services, f"${len(topics)}::text[]"))
+    due = " union all ".join(f"select min(due_at) as due_at from {one.schema}.timer, clock {_AHEAD}" for one in services)
     row = await connection.fetchrow(
-        f"""select (select count(*) from {schema}.outbox_pending) as "events not published",
-                   (select count(*) from {schema}.timer where status = 'waiting' and due_at <= $1) as "timers due",
-                   (select count(*) from {schema}.timer where status = 'sending') as "calls under way",
-                   (select count(*) from {schema}.parked where status = 'waiting' and next_at <= clock_timestamp())
-                       as "parked events about to be tried" """,
-        now,
+        f"""with clock as materialized (select runtime.clinic_now() as now)
+            select now, (select min(due_at) from ({due}) ahead) as next_due,
+                   array(select line from ({" union all ".join(parts)}) work (line, count) where count > 0) as unfinished
+            from clock""",
+        *topics,
     )
-    return [f"{service.name}: {count} {what}" for what, count in (row or {}).items() if count]
+    assert row is not None  # noqa: S101 - the clock has one row
+    return Standing(row["now"], tuple(row["unfinished"]), row["next_due"])
 
 
-async def _behind(
-    connection: Connection, service: Service, subscription: Subscription, services: Sequence[Service], prefix: str
-) -> list[str]:
-    """Sources whose last event this consumer has neither applied nor set aside."""
-    kinds = [service.registry.get(name) for name in subscription.handlers]
-    topics = sorted({kind.topic(prefix) for kind in kinds if kind is not None})
-    count = 0
-    for owner in services:
-        count += await connection.fetchval(
-            f"""select count(*) from {owner.schema}.stream s
-                join {owner.schema}.outbox o on o.source = s.source and o.sequence = s.sequence
-                left join {service.schema}.consumer_cursor c on c.consumer = $1 and c.source = s.source
-                where o.topic = any($2) and (c.source is null or (c.epoch, c.sequence) < (s.epoch, s.sequence))
-                  and not exists (select 1 from {service.schema}.parked p
-                                  where p.consumer = $1 and p.source = s.source and p.event_id = s.last_event_id)""",
-            subscription.consumer,
-            topics,
-        )
-    return [f"{subscription.consumer}: {count} sources not read to their end"] if count else []
+_AHEAD = "where status = 'waiting' and due_at > clock.now"
+
+
+def _own_work(service: Service) -> str:
+    """Lines of what a service has not done yet, and how much of it."""
+    schema = service.schema
+    counted = {
+        "events not published": f"{schema}.outbox_pending",
+        "timers due": f"{schema}.timer, clock where status = 'waiting' and due_at <= clock.now",
+        "calls under way": f"{schema}.timer where status = 'sending'",
+        "parked events about to be tried": f"{schema}.parked where status = 'waiting' and next_at <= clock_timestamp()",
+    }
+    return " union all ".join(
+        f"select format('{service.name}: %s {what}', count(*)), count(*) from {rows}" for what, rows in counted.items()
+    )
+
+
+def _behind(service: Service, subscription: Subscription, services: Sequence[Service], topics: str) -> str:
+    """A line about the sources whose last event a consumer has neither applied nor set aside."""
+    schema, consumer = service.schema, subscription.consumer
+    sources = " union all ".join(
+        f"""select 1 from {owner.schema}.stream s
+            join {owner.schema}.outbox o on o.source = s.source and o.sequence = s.sequence
+            left join {schema}.consumer_cursor c on c.consumer = '{consumer}' and c.source = s.source
+            where o.topic = any({topics}) and (c.source is null or (c.epoch, c.sequence) < (s.epoch, s.sequence))
+              and not exists (select 1 from {schema}.parked p where p.consumer = '{consumer}' and p.source = s.source
+                              and p.event_id = s.last_event_id)"""
+        for owner in services
+    )
+    return f"select format('{consumer}: %s sources not read to their end', count(*)), count(*) from ({sources}) behind"

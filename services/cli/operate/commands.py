@@ -266,7 +266,10 @@ def outbox_resend(home: Home, service: str, source: str, from_sequence: int, by:
 @_why
 @click.pass_obj
 def replay_command(home: Home, service: str, per_second: int, by: str, reason: str) -> None:
-    """Send a service's whole outbox to its replay topic, where only consumers that are being rebuilt read it."""
+    """Send a service's whole outbox to its replay topic.
+
+    Only consumers that are being rebuilt read it there.
+    """
     access, owner = Access(home), _service(service)
 
     async def replay() -> int:
@@ -276,12 +279,33 @@ def replay_command(home: Home, service: str, per_second: int, by: str, reason: s
     click.echo(f"sent {_run(replay())}")
 
 
+@click.command("rebuild")
+@_one_service
+@click.option("--consumer", required=True, help="The projection, e.g. staff_dashboard.board.")
+@_by
+@_must_say_why
+@click.pass_obj
+def rebuild_command(home: Home, service: str, consumer: str, by: str, reason: str) -> None:
+    """Empty a projection and have it made anew from replays that begin afterwards. Nothing is sent to anybody.
+
+    The service keeps running; what the projection shows is incomplete until every owner was replayed.
+    """
+    access, owner = Access(home), _service(service)
+
+    async def rebuild() -> list[str]:
+        async with access.role(owner) as connection:
+            return await acts.rebuild(connection, access.kafka(), owner, consumer, by=by, reason=reason)
+
+    for name in _run(rebuild()):
+        click.echo(f"now: telemed replay --service {name} --by {by!r}")
+
+
 # --- parked events -----------------------------------------------------------------------------------------------------
 
 
 @click.group("parked")
 def parked_group() -> None:
-    """Events that a consumer could not apply, and those that wait behind them."""
+    """Events that could not be applied, or wait behind one."""
 
 
 @parked_group.command("list")
@@ -382,9 +406,10 @@ def baseline_command(
     by: str,
     reason: str,
 ) -> None:
-    """Let a consumer count a source's events as applied up to one that it has not seen.
+    """Let a consumer go on past events that are lost.
 
-    The way out of a gap whose events are lost: what they said is missing at this consumer for ever. Repair first.
+    It counts a source's events as applied up to one that it has not seen: what they said is
+    missing at this consumer for ever. Repair first.
     """
     access = Access(home)
 
@@ -470,7 +495,10 @@ def timers_list(home: Home, due: bool, service: str | None, limit: int, as_json:
 
 @click.group("clock")
 def clock_group() -> None:
-    """The clinic clock: all clinical time is the database's clock plus an offset that only moves here."""
+    """The clinic clock.
+
+    All clinical time is the database's clock plus an offset that only moves here.
+    """
 
 
 @clock_group.command("show")
@@ -524,7 +552,7 @@ def clock_advance(
 
 @click.group("audit")
 def audit_group() -> None:
-    """Who touched whose record, and whether anybody has touched the audit."""
+    """Who touched whose record; whether the audit was touched."""
 
 
 @audit_group.command("show")
@@ -585,6 +613,7 @@ commands: list[click.Command] = [
     epoch_group,
     outbox_group,
     replay_command,
+    rebuild_command,
     parked_group,
     baseline_command,
     pages_group,

@@ -93,7 +93,7 @@ class Issuer:
     async def _ready(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    async def _discovery(self, _: web.Request) -> web.Response:
+    async def _discovery(self, request: web.Request) -> web.Response:
         document = {
             "issuer": self._url,
             "authorization_endpoint": f"{self._url}/authorize",
@@ -106,7 +106,7 @@ class Issuer:
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["EdDSA"],
         }
-        return web.json_response(document, headers=_SECURE)
+        return web.json_response(document, headers={**_SECURE, **self._cors(request)})
 
     async def _jwks(self, _: web.Request) -> web.Response:
         # Read each time: a rotated key counts at once.

@@ -16,7 +16,7 @@ from services.cli.stack.postgres import PostgresServer
 from services.cli.stack.process import Born, Child, last_line
 from services.cli.stack.state import PartRecord
 
-__all__ = ["KafkaPart", "Part", "PostgresPart", "PythonPart", "is_ready"]
+__all__ = ["KafkaPart", "Part", "PostgresPart", "ProgramPart", "is_ready", "python"]
 
 
 class Part(ABC):
@@ -111,17 +111,15 @@ class KafkaPart(Part):
         return self._broker.returncode if self._broker else None
 
 
-class PythonPart(Part):
-    """A service or the mail sink: ``python -m module`` that answers 200 at its health URL when it is ready."""
+class ProgramPart(Part):
+    """A service, the mail sink, the video server: a program that answers 200 at its health URL when it is ready."""
 
     # The runtime drains for at most 10 s; a little more, so that one which uses them up is not killed at the line.
     _STOP_S = 12.0
 
-    def __init__(
-        self, record: PartRecord, module: str, arguments: Sequence[str], env: Mapping[str, str], timeout_s: float
-    ) -> None:
+    def __init__(self, record: PartRecord, command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> None:
         super().__init__(record)
-        self._command = [sys.executable, "-m", module, *arguments]
+        self._command = list(command)
         self._env = dict(env)
         self._timeout_s = timeout_s
         self._child: Child | None = None
@@ -155,6 +153,11 @@ class PythonPart(Part):
     @property
     def returncode(self) -> int | None:
         return self._child.returncode if self._child else None
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """How to run a module of ours."""
+    return [sys.executable, "-m", module, *arguments]
 
 
 async def is_ready(url: str) -> bool:

@@ -17,6 +17,8 @@ class StackSettings(BaseSettings):
     smtp_port: int = Field(default=11025, ge=1, le=65535, description="the mail server")
     mail_port: int = Field(default=18025, ge=1, le=65535, description="page that shows the mail")
     issuer_port: int = Field(default=18080, ge=1, le=65535, description="the local issuer, where people sign in")
+    livekit_port: int = Field(default=17880, ge=1, le=65535, description="the video server, where participants connect")
+    livekit_udp_port: int = Field(default=17881, ge=1, le=65535, description="its media, over UDP")
     port_offset: int = Field(default=0, ge=0, le=20000, description="added to every port, for a second stack")
     min_memory_mb: int = Field(default=700, ge=0, description="refuse to start with less available memory")
     min_disk_mb: int = Field(default=500, ge=0, description="refuse to start with less room for data")

@@ -12,10 +12,11 @@ from urllib.parse import quote
 import asyncpg
 from aiokafka.errors import KafkaError
 
+from services.cli.stack import livekit
 from services.cli.stack.errors import StackError
 from services.cli.stack.identity import AUDIENCE, issuer_url
 from services.cli.stack.jars import Report
-from services.cli.stack.parts import KafkaPart, Part, PostgresPart, PythonPart
+from services.cli.stack.parts import KafkaPart, Part, PostgresPart, ProgramPart, python
 from services.cli.stack.ports import HOST, require_free
 from services.cli.stack.process import Born, Identity
 from services.cli.stack.settings import StackSettings
@@ -29,6 +30,9 @@ __all__ = ["DATABASE", "External", "Supervisor"]
 
 DATABASE = "telemed"
 _BOARD = "staff_dashboard"
+_LINKS = "follow_up"
+_VISITS = "video_visits"
+_LIVEKIT_SECRET = "livekit.secret"  # noqa: S105 - the name of a file
 # How to connect as the owner of the database: no business of a service.
 _OWNERS = frozenset(f"TELEMED_DATABASE_{name}{form}" for name in ("URL", "PASSWORD") for form in ("", "_FILE"))
 _WATCH_S = 0.2
@@ -45,6 +49,7 @@ class External:
     kafka: bool
     smtp: bool
     oidc: bool
+    livekit: bool
 
     @classmethod
     def from_environment(cls) -> "External":
@@ -58,6 +63,7 @@ class External:
             given("TELEMED_KAFKA_BOOTSTRAP"),
             given("TELEMED_SMTP_URL"),
             given("TELEMED_OIDC_ISSUER"),
+            given("TELEMED_LIVEKIT_URL"),
         )
 
 
@@ -85,6 +91,7 @@ class Supervisor:
         self._servers: list[Part] = []
         self._service_parts: list[Part] = []
         self._postgres: PostgresPart | None = None
+        self._livekit: Part | None = None
         self._stopping = False
 
     async def run(self, ready: Callable[[Record], None]) -> bool:
@@ -196,24 +203,50 @@ class Supervisor:
             smtp_port = settings.port(settings.smtp_port)
             arguments = ["--outbox", str(home.data / "mail"), f"--smtp-port={smtp_port}", f"--http-port={port}"]
             env = {name: value for name, value in os.environ.items() if not name.startswith("TELEMED_")}
-            module = "services.cli.stack.mail"
-            self._servers.append(PythonPart(record, module, arguments, env, settings.start_timeout_s))
+            command = python("services.cli.stack.mail", *arguments)
+            self._servers.append(ProgramPart(record, command, env, settings.start_timeout_s))
         if not self._external.oidc:
             port = settings.port(settings.issuer_port)
             url = issuer_url(settings)
             record = PartRecord("issuer", url, str(home.logs / "issuer.log"), health=url + "/readyz", port=port)
             arguments = ["--keys", str(home.issuer_keys), f"--port={port}"]
-            if board := self._board():
+            if board := self._origin(_BOARD):
                 arguments.append(f"--client=board={board}/board")
             env = {name: value for name, value in os.environ.items() if not name.startswith("TELEMED_")}
             env["TELEMED_ENV"] = "local"
-            self._servers.append(PythonPart(record, "services.cli.stack.issuer", arguments, env, settings.start_timeout_s))
+            command = python("services.cli.stack.issuer", *arguments)
+            self._servers.append(ProgramPart(record, command, env, settings.start_timeout_s))
+        if not self._external.livekit and (visits := self._origin(_VISITS)):
+            self._plan_livekit(visits + livekit.WEBHOOK)
         if not self._external.kafka:
             port = settings.port(settings.kafka_port)
             data = home.data / "kafka"
             record = PartRecord("kafka", f"{HOST}:{port}", str(data / "broker.log"), port=port)
             controller = settings.port(settings.kafka_controller_port)
             self._servers.append(KafkaPart(record, data, self._cache, controller, self._report))
+
+    def _plan_livekit(self, webhook: str) -> None:
+        """A video server, where there is a program of it; without one visits are held in person."""
+        binary = livekit.find(self._cache)
+        if binary is None:
+            self._say(
+                "no video: there is no LiveKit server here (`telemed stack livekit` builds one); visits are held in person"
+            )
+            return
+        settings, home = self._settings, self._home
+        port = settings.port(settings.livekit_port)
+        url = f"http://{HOST}:{port}"
+        config = livekit.configuration(
+            home.data / "livekit.json",
+            port=port,
+            udp_port=settings.port(settings.livekit_udp_port),
+            secret=home.secret(_LIVEKIT_SECRET).read_text(encoding="ascii").strip(),
+            webhook=webhook,
+        )
+        record = PartRecord("livekit", url.replace("http", "ws"), str(home.logs / "livekit.log"), health=url, port=port)
+        command = livekit.command(binary, config)
+        self._livekit = ProgramPart(record, command, {"PATH": os.defpath}, settings.start_timeout_s)
+        self._servers.append(self._livekit)
 
     def _check(self) -> None:
         """Everything that can be known before anything is started."""
@@ -249,7 +282,7 @@ class Supervisor:
             log = self._home.logs / f"{service.name}.log"
             record = PartRecord(service.name, url, str(log), health=url + "/readyz", port=port)
             env = self._service_environment(service, port)
-            self._service_parts.append(PythonPart(record, service.package, (), env, self._settings.start_timeout_s))
+            self._service_parts.append(ProgramPart(record, python(service.package), env, self._settings.start_timeout_s))
 
     def _service_environment(self, service: Service, port: int) -> dict[str, str]:
         """What a service is told: its own role only, and passwords only as names of files."""
@@ -271,15 +304,27 @@ class Supervisor:
             }
         if not self._external.oidc:
             env |= {"TELEMED_OIDC_ISSUER": issuer_url(self._settings), "TELEMED_OIDC_AUDIENCE": AUDIENCE}
-        if board := self._board():
+        if board := self._origin(_BOARD):
             env.setdefault("TELEMED_HTTP_BOARD_ORIGIN", board)
+        if service.name == _LINKS:
+            env.setdefault("TELEMED_MESSAGES_LINK_URL", f"http://{HOST}:{port}/link")
+        if service.name == _BOARD:
+            for other in self._services:
+                if other is not service:
+                    env.setdefault(f"TELEMED_BOARD_{other.name.upper()}", f"http://{HOST}:{self._settings.port(other.port)}")
+        if self._livekit is not None and service.name == _VISITS:
+            env |= {
+                "TELEMED_LIVEKIT_URL": self._livekit.record.address,
+                "TELEMED_LIVEKIT_API_KEY": livekit.API_KEY,
+                "TELEMED_LIVEKIT_API_SECRET_FILE": str(self._home.secret(_LIVEKIT_SECRET)),
+            }
         if not self._external.smtp:
             env["TELEMED_SMTP_URL"] = f"smtp://{HOST}:{self._settings.port(self._settings.smtp_port)}"
         return env
 
-    def _board(self) -> str:
-        """Origin of the staff board; empty while no service shows one."""
-        ports = [self._settings.port(service.port) for service in self._services if service.name == _BOARD]
+    def _origin(self, name: str) -> str:
+        """Where a service of this deployment listens; empty when it has none of that name."""
+        ports = [self._settings.port(service.port) for service in self._services if service.name == name]
         return f"http://{HOST}:{ports[0]}" if ports else ""
 
     def _passwords(self) -> dict[str, str]:

@@ -10,9 +10,10 @@ from pydantic import model_validator
 
 from services.consultation.commands.cases import Cases, Evaluated
 from services.consultation.domain.cases import FINDINGS, MEASURED, Case, Consent, Examination, Finding, Intake
-from services.consultation.http.shared import STAFF, TREATS, PatientPath, Therapy
+from services.consultation.http.shared import STAFF, TREATS, Therapy
 from services.consultation.store import cases as store
 from services.directory import policy
+from services.directory.policy import PatientPath
 from services.runtime.database import Reader
 from services.runtime.edge import problems
 from services.runtime.edge.fields import Code, Id, Instant, Line, Quantity, Request, Response, field_error

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from services.consultation.commands import people as commands
 from services.consultation.domain.people import Enquiry, Member, Patient, Person, likeness
-from services.consultation.http.shared import STAFF, TREATS, PatientPath, Therapy
+from services.consultation.http.shared import STAFF, TREATS, Therapy
 from services.consultation.store import people as store
 from services.directory import policy
+from services.directory.policy import PatientPath
 from services.runtime.database import Reader
 from services.runtime.edge.fields import Date, Id, Instant, Line, Region, Request, Response, Zone, field_error
 from services.runtime.edge.pages import Page
@@ -440,6 +441,48 @@ _SOMEBODY = {
 _HOME = {"zone": "America/New_York", "language": "en-US", "region": "US-NY"}
 _ID = "018f0000-0000-7000-8000-000000000001"
 
+# --- names for ids -------------------------------------------------------------------------------------------------------
+
+
+class NamesBody(Request):
+    """Whose names."""
+
+    patients: Annotated[tuple[Id, ...], Field(min_length=1, max_length=200, strict=False)]
+
+
+class NameShown(Response):
+    """The two identifiers by which a person is told from another."""
+
+    patient: Id
+    given_name: str
+    family_name: str
+    birth_date: Date
+
+
+class NameList(Response):
+    """Of those patients whom the asker treats, or may see because they are on duty; the others are left out."""
+
+    names: list[NameShown]
+
+
+def _names(asked: Asked[NamesBody]) -> Decide:
+    async def decide(read: Reader, context: Context) -> Changes:
+        visible = await policy.visible(read, asked.principal, frozenset(asked.body.patients), context)
+        found = await store.patients(read, visible)
+        shown = [
+            NameShown(
+                patient=patient,
+                given_name=one.person.given_name,
+                family_name=one.person.family_name,
+                birth_date=one.person.birth_date,
+            )
+            for patient, one in sorted(found.items())
+        ]
+        return Changes(reply=reply(NameList(names=shown)), shown=[str(one.patient) for one in shown])
+
+    return decide
+
+
 ROUTES = (
     Route(
         name="enquire",
@@ -635,5 +678,18 @@ ROUTES = (
         idempotency=KEY_REQUIRED,
         errors=(_NOT_IN_USE,),
         examples=(Example({"reason": "Registered for a training"}),),
+    ),
+    Route(
+        name="show_names",
+        method="POST",
+        path_template="/patients/names",
+        summary="Names and birth dates for the ids that a page has: asked in a body, so that no URL holds them",
+        policy=Bearer(STAFF, policy.checked_patient_by_patient),
+        audit="patients.names",
+        request=NamesBody,
+        response=NameList,
+        command=_names,
+        idempotency=NaturalKey(of="nothing: it only reads"),
+        examples=(Example({"patients": [_ID]}),),
     ),
 )

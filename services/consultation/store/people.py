@@ -16,6 +16,7 @@ __all__ = [
     "like",
     "patient",
     "patient_row",
+    "patients",
     "person_key_row",
 ]
 
@@ -73,8 +74,12 @@ def enquiry_row(wanted: Enquiry) -> Row:
 
 async def patient(read: Reader, patient_id: UUID) -> Patient | None:
     """A patient."""
-    row = await read.fetchrow(f"{_PATIENT} where id = $1", patient_id)
-    return None if row is None else _patient(row)
+    return (await patients(read, [patient_id])).get(patient_id)
+
+
+async def patients(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Patient]:
+    """Many patients."""
+    return {row["id"]: _patient(row) for row in await read.fetch(f"{_PATIENT} where id = any($1)", list(ids))}
 
 
 async def like(read: Reader, person: Person) -> list[Patient]:

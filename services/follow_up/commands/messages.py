@@ -12,17 +12,18 @@ import uuid_utils.compat
 from schemas.values import Moment, zone_of
 from services.directory import store as directory
 from services.follow_up import events
-from services.follow_up.domain.links import Contact, Link, birth_hash, is_birth_date, link_hash, refusal, tried
+from services.follow_up.domain.links import Contact, Link, answered, birth_hash, is_birth_date, link_hash, refusal, tried
 from services.follow_up.domain.reminders import Appointment, Rung, planned, settled
 from services.follow_up.store import messages as store
 from services.runtime.database import Reader
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.messaging.changes import CancelTimers, Changes, Context, Rejected, SetTimer
+from services.screening import store as screening
 from services.screening.commands import Answers, Recorded, Screen, Screening
 from services.therapies import evidence
 from services.therapies.cadence import send_at
 from services.therapies.evidence import Thresholds
-from services.therapies.instruments import CssrsAnswers
+from services.therapies.instruments import CssrsAnswers, RiskLevel
 from services.therapies.rulebook import Rulebook
 
 __all__ = ["MESSAGE", "WEEKLY", "ContactWanted", "LinkAnswers", "Messages", "WrongBirthDate", "payload_of", "rung_of"]
@@ -31,6 +32,8 @@ MESSAGE = "follow_up.message"
 """Timer: a message to a patient goes out."""
 WEEKLY = "follow_up.weekly"
 """Timer: the weekly questionnaires of the induction are due."""
+_LOOKED_AT = 200
+"""Newest answers of a patient among which those of a link are looked for; a link holds for a week."""
 _POSSIBLE = 8
 """Messages that one visit may ask for, at most."""
 
@@ -174,15 +177,18 @@ class Messages:
     async def holder(self, read: Reader, token: str, context: Context) -> Principal | None:
         """Whom a token stands for; nobody if it is used up, dead or expired."""
         link = await store.link_by_hash(read, link_hash(token))
-        if link is None or refusal(link, context.now):
-            return None
-        return Principal("link", str(link.id), "link", frozenset({Role.PATIENT}), str(link.id))
+        return None if link is None or refusal(link, context.now) else _patient_by(link)
+
+    async def sender(self, read: Reader, token: str, context: Context) -> Principal | None:
+        """The same for what is sent by it: that may come again."""
+        link = await store.link_by_hash(read, link_hash(token))
+        return None if link is None or refusal(link, context.now, again=True) else _patient_by(link)
 
     async def open(
         self, token_hash: bytes, birth_date: dt.date, read: Reader, context: Context
     ) -> Link | WrongBirthDate | Rejected:
         """What a link asks, for the person whose birth date it is. Nothing is shown before."""
-        link = await self._held(token_hash, birth_date, read, context)
+        link = await self._held(token_hash, birth_date, read, context, again=False)
         if not isinstance(link, Link):
             return link
         # A form that asks about suicide is open only while somebody could answer what it says (decision B7).
@@ -192,12 +198,12 @@ class Messages:
         return link
 
     async def _held(
-        self, token_hash: bytes, birth_date: dt.date, read: Reader, context: Context
+        self, token_hash: bytes, birth_date: dt.date, read: Reader, context: Context, *, again: bool = True
     ) -> Link | WrongBirthDate | Rejected:
         """The link, if it holds. What was asked is taken whoever is on duty by then: what it says of suicide is paged."""
         link = await store.link_by_hash(read, token_hash)
         contact = await store.contact(read, link.patient) if link else None
-        if link is None or contact is None or refusal(link, context.now):
+        if link is None or contact is None or refusal(link, context.now, again=again):
             return Rejected("link-not-valid", final=False)
         if not is_birth_date(contact, birth_date):
             return WrongBirthDate(Changes(rows=[store.link_row(tried(link))], patient=str(link.patient)))
@@ -206,23 +212,40 @@ class Messages:
     async def answer(
         self, token_hash: bytes, birth_date: dt.date, given: LinkAnswers, read: Reader, context: Context
     ) -> Recorded | WrongBirthDate | Rejected | evidence.Rejected:
-        """A questionnaire is answered by a link; each once. It is kept and acted on like any other."""
+        """A questionnaire is answered by a link; each once. It is kept and acted on like any other.
+
+        The same answers again are told what the first ones were: whoever sends them has not heard it.
+        """
         link = await self._held(token_hash, birth_date, read, context)
         if not isinstance(link, Link):
             return link
-        if given.instrument not in link.instruments or given.instrument in link.answered:
+        if given.instrument in link.answered:
+            return await self._again(link, given, read) or Rejected("not-asked", final=False)
+        if given.instrument not in link.instruments:
             return Rejected("not-asked", final=False)
-        by = f"link:{link.id}"
-        answers = Answers(link.patient, given.instrument, given.answers, by, difficulty=given.difficulty)
+        answers = Answers(link.patient, given.instrument, given.answers, _by(link), difficulty=given.difficulty)
         recorded = await self.screening.answer(answers, read, context)
         if isinstance(recorded, evidence.Rejected):
             return recorded
-        answered = (*link.answered, given.instrument)
-        # The link stays open for the suicide screen that an answer may open.
-        status = "used" if set(answered) == set(link.instruments) and not recorded.opens_screen else link.status
-        used = store.link_row(replace(link, answered=answered, status=status))
-        changes = replace(recorded.changes, rows=[used, *recorded.changes.rows], patient=str(link.patient))
-        return replace(recorded, changes=changes)
+        # The link stays open for the suicide screen that this answer, or an earlier one, has opened.
+        owes = recorded.opens_screen or await self.owes_screen(read, link.patient)
+        row = store.link_row(answered(link, given.instrument, owes_screen=owes))
+        changes = replace(recorded.changes, rows=[row, *recorded.changes.rows], patient=str(link.patient))
+        return replace(recorded, changes=changes, opens_screen=owes)
+
+    async def _again(self, link: Link, given: LinkAnswers, read: Reader) -> Recorded | None:
+        """What became of the same answers when they came first; None if they are others."""
+        said = {"items": list(given.answers), "difficulty": given.difficulty}
+        for row in await screening.assessments(read, link.patient, _LOOKED_AT):
+            if (row["entered_by"], row["instrument"]) == (_by(link), given.instrument) and row["answers"] == said:
+                owes = await self.owes_screen(read, link.patient)
+                nothing = Changes(patient=str(link.patient))
+                return Recorded(nothing, row["id"], None, row["total"], row["severity"], owes)
+        return None
+
+    async def owes_screen(self, read: Reader, patient: UUID) -> bool:
+        """Whether something that this patient has answered waits for a complete suicide screen."""
+        return any(task.level is RiskLevel.INCOMPLETE for task in await screening.open_tasks(read, [patient]))
 
     async def screen(
         self, token_hash: bytes, birth_date: dt.date, answers: CssrsAnswers, read: Reader, context: Context
@@ -231,6 +254,16 @@ class Messages:
         link = await self._held(token_hash, birth_date, read, context)
         if not isinstance(link, Link):
             return link
-        given = Screen(link.patient, answers, True, f"link:{link.id}")
-        recorded = await self.screening.screen(given, read, context)
-        return replace(recorded, changes=replace(recorded.changes, patient=str(link.patient)))
+        recorded = await self.screening.screen(Screen(link.patient, answers, True, _by(link)), read, context)
+        row = store.link_row(answered(link, owes_screen=recorded.level is RiskLevel.INCOMPLETE))
+        changes = replace(recorded.changes, rows=[row, *recorded.changes.rows], patient=str(link.patient))
+        return replace(recorded, changes=changes)
+
+
+def _by(link: Link) -> str:
+    """Who sent an answer, as it is kept with it."""
+    return f"link:{link.id}"
+
+
+def _patient_by(link: Link) -> Principal:
+    return Principal("link", str(link.id), "link", frozenset({Role.PATIENT}), str(link.id))

@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-__all__ = ["TRIES", "Contact", "Link", "birth_hash", "is_birth_date", "link_hash", "refusal", "tried"]
+__all__ = ["TRIES", "Contact", "Link", "answered", "birth_hash", "is_birth_date", "link_hash", "refusal", "tried"]
 
 TRIES = 5
 """How often a birth date may be given wrongly before a link is dead (decision B11)."""
@@ -64,11 +64,20 @@ def is_birth_date(contact: Contact, birth_date: dt.date) -> bool:
     return hmac.compare_digest(birth_hash(birth_date, contact.birth_salt), contact.birth_hash)
 
 
-def refusal(link: Link, at: dt.datetime) -> str:
-    """Why a link opens nothing; empty if it does."""
-    if link.status != "open":
+def refusal(link: Link, at: dt.datetime, *, again: bool = False) -> str:
+    """Why a link opens nothing; empty if it does. With ``again`` a used one holds too: who was not told that the last answer
+    has arrived sends it again.
+    """
+    if link.status != "open" and not (again and link.status == "used"):
         return "link-not-valid"
     return "link-expired" if at >= link.expires_at else ""
+
+
+def answered(link: Link, *instruments: str, owes_screen: bool) -> Link:
+    """These questionnaires were answered. The link is used up with the last one, unless a suicide screen is still owed."""
+    known = (*link.answered, *instruments)
+    whole = set(known) == set(link.instruments) and not owes_screen
+    return replace(link, answered=known, status="used" if whole else link.status)
 
 
 def tried(link: Link) -> Link:

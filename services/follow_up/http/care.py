@@ -7,10 +7,10 @@ from uuid import UUID
 from pydantic import Field
 
 from services.directory import policy
+from services.directory.policy import PatientPath
 from services.follow_up.commands import tasks
 from services.follow_up.commands.tasks import Done
 from services.follow_up.domain.tasks import CareTask
-from services.follow_up.http.messages import PatientPath
 from services.follow_up.store import outcomes
 from services.follow_up.store import tasks as store
 from services.runtime.database import Reader

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from services.directory import policy
+from services.directory.policy import PatientPath
 from services.follow_up.commands.messages import ContactWanted, LinkAnswers, Messages, WrongBirthDate
 from services.follow_up.domain.links import Contact, Link, link_hash
 from services.follow_up.store import messages as store
@@ -24,7 +25,7 @@ from services.screening.http import AnswersShown, show_answers
 from services.therapies import evidence
 from services.therapies.instruments import SHAPES, CssrsAnswers
 
-__all__ = ["PatientPath", "routes"]
+__all__ = ["routes"]
 
 _STAFF = frozenset({Role.FRONT_DESK, Role.NURSE, Role.PRESCRIBER, Role.THERAPIST})
 
@@ -37,12 +38,6 @@ _MALFORMED = ProblemType("answers-malformed", 422, "These are not answers to thi
 _ADDRESS = r"^[!#-'*+\-./0-9=?A-Z^-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=_ADDRESS)]
 Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+12125557351"])]
-
-
-class PatientPath(Request):
-    """Path of a patient."""
-
-    patient: Id
 
 
 class ContactBody(Request):
@@ -123,9 +118,13 @@ class LinkScreenBody(LinkBody):
 
 
 class Opened(Response):
-    """What the link asks: instruments that are not answered yet, with the number of their items and the highest answer."""
+    """What the link asks: instruments that are not answered yet, with the number of their items and the highest answer.
+
+    ``screen_now`` asks for the suicide screen first: an earlier answer waits for it.
+    """
 
     instruments: list[str]
+    screen_now: bool
     items: dict[str, int]
     highest: dict[str, int]
     expires_at: Instant
@@ -134,7 +133,7 @@ class Opened(Response):
 
 def routes(messages: Messages) -> tuple[Route, ...]:
     """The routes, under the signed rules."""
-    link = OneTimeLink(messages.holder)
+    link, sender = OneTimeLink(messages.holder), OneTimeLink(messages.sender)
     contact = {"email": "zoe@example.org", "email_agreed": True, "birth_date": "1983-06-09"}
     answers = {"birth_date": "1983-06-09", "instrument": "phq9", "answers": [1, 1, 1, 1, 1, 1, 1, 1, 0]}
     return (
@@ -206,13 +205,13 @@ def routes(messages: Messages) -> tuple[Route, ...]:
             method="POST",
             path_template="/link/answers",
             summary="Answer a questionnaire by a link, once",
-            policy=link,
+            policy=sender,
             audit="link.answer",
             request=LinkAnswersBody,
             response=AnswersShown,
             status=201,
             command=_answer(messages),
-            idempotency=NaturalKey(of="the link and the questionnaire"),
+            idempotency=NaturalKey(of="the link and the questionnaire: the same answers again are told the same"),
             errors=(_LINK, _BIRTH, _ASKED, _MALFORMED),
             examples=(Example(answers),),
         ),
@@ -221,7 +220,7 @@ def routes(messages: Messages) -> tuple[Route, ...]:
             method="POST",
             path_template="/link/suicide-screen",
             summary="Answer the suicide screen that a questionnaire has opened, by the same link",
-            policy=link,
+            policy=sender,
             audit="link.screen",
             request=LinkScreenBody,
             response=AnswersShown,
@@ -329,6 +328,7 @@ def _open(messages: Messages) -> Callable[[Asked[LinkBody]], Decide]:
             left = [name for name in link.instruments if name not in link.answered]
             shown = Opened(
                 instruments=left,
+                screen_now=await messages.owes_screen(read, link.patient),
                 items={name: SHAPES[name].items for name in left},
                 highest={name: SHAPES[name].high for name in left},
                 expires_at=link.expires_at,

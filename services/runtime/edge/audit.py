@@ -52,7 +52,7 @@ class ReadAudit:
         self._database = database
         self._unit_of_work = unit_of_work
         self._waiting: list[tuple[AuditEntry, asyncio.Future[None]]] = []
-        self._writers: set[asyncio.Task[None]] = set()
+        self._writer: asyncio.Task[None] | None = None
 
     async def record(self, entry: AuditEntry) -> None:
         """Returns once the row is committed.
@@ -62,27 +62,32 @@ class ReadAudit:
         """
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, written))
-        if not self._writers:
-            task = asyncio.create_task(self._write())
-            self._writers.add(task)
-            task.add_done_callback(self._writers.discard)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
         await written
 
     async def _write(self) -> None:
-        # What comes while a batch is being committed makes up the next batch.
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-            problem: Exception | None = None
-            try:
-                async with self._database.acquire(Budget.HTTP) as connection, connection.transaction():
-                    context = await read_context(connection)
-                    await self._unit_of_work.write(connection, [Changes(audit=[entry for entry, _ in batch])], context)
-            except Exception as error:  # noqa: BLE001 - each reader is told that its row is not there
-                problem = error if isinstance(error, Unavailable | OutcomeUnknown) else Unavailable(type(error).__name__)
-            for _, written in batch:
-                if written.done():
-                    continue
-                if problem is None:
-                    written.set_result(None)
-                else:
-                    written.set_exception(Unavailable(str(problem)))
+        try:
+            # What comes while a batch is being committed makes up the next batch.
+            while self._waiting:
+                await self._write_batch()
+        finally:
+            # In the same breath as nobody was found waiting: who comes next starts another writer, and never waits for none.
+            self._writer = None
+
+    async def _write_batch(self) -> None:
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        problem: Exception | None = None
+        try:
+            async with self._database.acquire(Budget.HTTP) as connection, connection.transaction():
+                context = await read_context(connection)
+                await self._unit_of_work.write(connection, [Changes(audit=[entry for entry, _ in batch])], context)
+        except Exception as error:  # noqa: BLE001 - each reader is told that its row is not there
+            problem = error if isinstance(error, Unavailable | OutcomeUnknown) else Unavailable(type(error).__name__)
+        for _, written in batch:
+            if written.done():
+                continue
+            if problem is None:
+                written.set_result(None)
+            else:
+                written.set_exception(Unavailable(str(problem)))

@@ -4,7 +4,7 @@ A grant widens the relationship for one person and one patient in one service, n
 at once; the audit row of every request under the grant names the grant, and the grant's own row says why.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, rep
 from services.runtime.messaging.changes import Append, Changes, Context, RaisePage
 from services.runtime.messaging.unit_of_work import Decide
 
-__all__ = ["BREAK_GLASS", "BROKEN", "or_broken_glass"]
+__all__ = ["BREAK_GLASS", "BROKEN", "broken_glasses", "or_broken_glass"]
 
 BROKEN = "edge.glass-broken"
 """Page: somebody opened a record that they have nothing to do with."""
@@ -53,13 +53,23 @@ def or_broken_glass(relationship: Relationship) -> Relationship:
             patient = UUID(record["patient"])
         except ValueError:
             return ""
-        # Real time: a clinic clock that is moved must not make a grant longer.
-        query = "select id from broken_glass where person = $1 and patient = $2 and expires_at > $3 order by id limit 1"
-        grant = await read.fetchval(query, who.person, patient, context.recorded)
-        return f"broken-glass {grant}" if grant else ""
+        return (await broken_glasses(read, who, [patient], context)).get(patient, "")
 
     check.__name__ = f"{relationship.__name__}_or_broken_glass"  # as the access table shows it
     return check
+
+
+async def broken_glasses(read: Reader, who: Principal, patients: Collection[UUID], context: Context) -> Mapping[UUID, str]:
+    """Which of some patients' records somebody has opened in an emergency, as an audit row says it."""
+    # Real time: a clinic clock that is moved must not make a grant longer.
+    rows = await read.fetch(
+        """select distinct on (patient) patient, id from broken_glass
+           where person = $1 and patient = any($2) and expires_at > $3 order by patient, id""",
+        who.person,
+        list(patients),
+        context.recorded,
+    )
+    return {row["patient"]: f"broken-glass {row['id']}" for row in rows}
 
 
 def _break(asked: Asked[BreakGlass]) -> Decide:

@@ -146,7 +146,8 @@ class Oidc:
             raise Unauthenticated("token-malformed")
         known = set(Role)
         roles = frozenset(Role(role) for role in given if isinstance(role, str) and role in known)
-        return Principal(claims["iss"], subject, client, roles, person, _instant(claims.get("auth_time")))
+        instants = (_instant(claims.get(name)) for name in ("auth_time", "exp"))
+        return Principal(claims["iss"], subject, client, roles, person, *instants)
 
     # --- the keys --------------------------------------------------------------------------------------------------
 

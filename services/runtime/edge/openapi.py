@@ -117,7 +117,7 @@ def _operation(route: Route, refs: Mapping[Any, Any]) -> dict[str, Any]:
         shown = {f"example{n}": {"value": dict(e.response)} for n, e in enumerate(route.examples) if e.response is not None}
         if shown:
             content["examples"] = shown
-        success["content"] = {"application/json": content}
+        success["content"] = {"text/event-stream" if route.stream is not None else "application/json": content}
     made["responses"] = {str(route.status): success}
     for kind in errors_of(route):
         answer = made["responses"].setdefault(

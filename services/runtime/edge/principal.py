@@ -32,6 +32,7 @@ class Principal:
         roles: what it may be; empty is possible and may do nothing.
         person: opaque id of the staff member or patient in our records; the subject where the token names none.
         authenticated_at: when the person last proved who they are (``auth_time``), for signatures; None if unknown.
+        expires_at: when the token ends; an answer that goes on ends with it.
     """
 
     issuer: str
@@ -40,6 +41,7 @@ class Principal:
     roles: frozenset[Role]
     person: str
     authenticated_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class Unauthenticated(Exception):

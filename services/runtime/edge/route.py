@@ -13,6 +13,7 @@ from services.runtime.edge.fields import TEXT_FORMS, Request
 from services.runtime.edge.policy import Bearer, Policy, Public, WebhookSignature
 from services.runtime.edge.principal import Principal
 from services.runtime.edge.problems import ProblemType
+from services.runtime.edge.stream import Follow
 from services.runtime.messaging.changes import Changes, Context, Rejected, Reply
 
 __all__ = [
@@ -138,6 +139,7 @@ class Route:
         audit: what the audit row says was done; None only where nobody's record is read or written.
         command: makes the decision of a write from the request.
         query: makes the look-up of a read from the request.
+        stream: makes what feeds an answer that goes on (Server-Sent Events) from the request.
         request, path, query_model: models of body, path and query parameters.
         response: model of the answer's body, None for no body. Its field ``version`` becomes the ``ETag``.
         status: of success.
@@ -160,6 +162,7 @@ class Route:
     audit: str | None
     command: Callable[[Any], Decide] | None = None
     query: Callable[[Any], Find] | None = None
+    stream: Callable[[Any], Follow] | None = None
     request: type[BaseModel] | None = None
     path: type[BaseModel] = Nothing
     query_model: type[BaseModel] = Nothing
@@ -216,8 +219,12 @@ def _problems(route: Route) -> list[str]:
             set(_PARAMETER.findall(route.path_template)) == set(route.path.model_fields),
             "has other path parameters than its path",
         ),
-        ((route.command is None) != (route.query is None), "needs a command or a query, one of them"),
-        (safe == (route.query is not None), "a GET reads, every other method writes"),
+        (
+            [route.command, route.query, route.stream].count(None) == 2,
+            "needs a command, a query or a stream, one of them",
+        ),
+        (safe == (route.command is None), "a GET reads, every other method writes"),
+        (route.stream is None or isinstance(route.policy, Bearer), "is a stream, and those are for people who sign in"),
         (not safe or route.request is None, "takes a body with a GET"),
         (
             route.audit is not None or (safe and isinstance(route.policy, Public)),

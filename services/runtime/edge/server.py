@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from services.runtime import log, tracing
 from services.runtime.database import Budget, Database, OutcomeUnknown, Reader, Unavailable
 from services.runtime.edge import openapi, problems, strict_json
+from services.runtime.edge.assets import Page, add_pages
 from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
 from services.runtime.edge.pages import link
 from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature, role_is_enough
@@ -27,6 +28,7 @@ from services.runtime.edge.principal import Authenticate, Principal, Unauthentic
 from services.runtime.edge.problems import FieldProblem, Problem, ProblemType
 from services.runtime.edge.rates import Rates, client_address
 from services.runtime.edge.route import Asked, Decide, Find, NaturalKey, Nothing, Route, RouteError, check
+from services.runtime.edge.stream import Follow, Streams
 from services.runtime.messaging.changes import Changes, Context, Rejected
 from services.runtime.messaging.unit_of_work import EventTooLarge, IdempotencyKey, UnitOfWork, read_context
 from services.runtime.settings import HttpSettings
@@ -42,7 +44,7 @@ _ID = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 _ETAG = re.compile(r'^"([0-9]{1,18})"$')
 _SENT_BY_THE_BOARD = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent")
 _RETRY = {"Retry-After": "1"}
-_SECURE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "telemed"}
+_SECURE = {"X-Content-Type-Options": "nosniff", "Server": "telemed"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,22 +59,27 @@ class Edge:
         unit_of_work: UnitOfWork,
         database: Database,
         settings: HttpSettings,
+        pages: Sequence[Page] = (),
     ) -> None:
         check(routes)
         if authenticate is None and any(isinstance(route.policy, Bearer) for route in routes):
             raise RouteError("routes for signed-in users are declared, and nothing that verifies their tokens")
         self.routes = tuple(routes)
+        self._pages = tuple(pages)
         self._authenticate = authenticate or _nobody
         self._unit_of_work = unit_of_work
         self._database = database
         self._settings = settings
         self._reads = ReadAudit(database, unit_of_work)
+        self._streams = Streams(database)
         self._rates = {r.name: Rates(r.policy.count, r.policy.per_s) for r in routes if isinstance(r.policy, Public)}
         self._trusted = [ipaddress.ip_network(text) for text in settings.trusted_proxies.split(",") if text]
 
     def application(self, service: str) -> web.Application:
         """The application, with the document of its routes; routes of health and metrics may be added to it."""
         application = web.Application(middlewares=[self._around], client_max_size=1024 * 1024)
+        application.on_response_prepare.append(self._dress)
+        application.on_shutdown.append(self._streams.stop)
         for route in self.routes:
             handler = functools.partial(self._handle, route)
             application.router.add_route(route.method, route.path_template, handler, expect_handler=_expect)
@@ -89,6 +96,7 @@ class Edge:
 
         application.router.add_get("/openapi.json", describe)
         application.router.add_get("/docs", show)
+        add_pages(application, self._pages, _expect)
         return application
 
     # --- around every request --------------------------------------------------------------------------------------
@@ -101,14 +109,20 @@ class Edge:
         label = request.match_info.route.resource.canonical if request.match_info.route.resource else "-"
         with tracing.serving(request.method, label, request.headers.get("traceparent", "")) as span:
             response = await self._answer(request, handler, label)
-            traceparent = tracing.current_traceparent()
+            request["traceparent"] = tracing.current_traceparent()
             tracing.answered(span, response.status)
+        return response
+
+    async def _dress(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What every answer has in its head, also one whose body goes on for hours."""
+        if "request_id" not in request:
+            return  # refused before anything of ours saw it
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers.update(_SECURE)
-        response.headers["X-Request-Id"] = request_id
-        if traceparent:
+        response.headers["X-Request-Id"] = request["request_id"]
+        if traceparent := request.get("traceparent") or tracing.current_traceparent():
             response.headers["traceparent"] = traceparent
         self._allow_origin(request, response)
-        return response
 
     async def _answer(self, request: web.Request, handler: Handler, label: str) -> web.StreamResponse:
         try:
@@ -175,6 +189,8 @@ class Edge:
         asked = _asked(route, request, principal, raw, origin)
         if route.query is not None:
             return await self._read(route, request, asked, route.query(asked))
+        if route.stream is not None:
+            return await self._stream(route, request, asked, route.stream(asked))
         if route.command is None:
             raise RouteError(route.name)  # ``check`` has refused it already
         return await self._write(route, request, asked, route.command(asked))
@@ -266,6 +282,26 @@ class Edge:
             answer.headers["Link"] = link(request.path, list(request.query.items()), found.after)
         return answer
 
+    async def _stream(
+        self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], follow: Follow
+    ) -> web.StreamResponse:
+        record = route.record(asked)
+        target = target_of(record)
+        async with self._database.reading(Budget.HTTP) as connection:
+            related = await self._relationship(route, asked, Reader(connection), await read_context(connection))
+        if not related:
+            await self._refused(route, request, asked.principal, target, "relationship")
+            raise Problem(problems.NOT_FOUND)
+
+        async def audited(shown: Sequence[str] = ()) -> None:
+            reason = f"{request.query_string[:500]} -> {','.join(shown)}"
+            patient = record.get("patient", "")
+            await self._reads.record(audit_entry(route, asked, target, related=related, reason=reason, patient=patient))
+
+        await audited()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        return await self._streams.serve(request, response, follow, asked.principal.expires_at, audited)
+
     async def _write(self, route: Route, request: web.Request, asked: Asked[Any, Any, Any], decide: Decide) -> web.Response:
         record = route.record(asked)
         target = target_of(record)
@@ -291,7 +327,8 @@ class Edge:
                 kind = _kind(route, decided)
                 return replace(decided, status=kind.status, body=decided.body or problems.document(kind))
             patient = record.get("patient", "") or decided.patient
-            entry = audit_entry(route, asked, target, related=related, patient=patient)
+            reason = f" -> {','.join(decided.shown)}" if decided.shown else ""
+            entry = audit_entry(route, asked, target, related=related, reason=reason, patient=patient)
             return replace(decided, audit=[*decided.audit, entry])
 
         outcome = await self._unit_of_work.execute(whole, key=key, one_snapshot=route.edits is not None or route.alone)

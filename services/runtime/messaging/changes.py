@@ -230,7 +230,8 @@ class RowChanges:
 class Changes(RowChanges):
     """Everything that one decision wants written, in one transaction.
 
-    ``patient`` is whose record it was, for the audit row, where the request itself does not say so.
+    For the audit row: ``patient`` is whose record it was, where the request itself does not say so; ``shown`` are the ids of
+    what the reply shows.
     """
 
     events: Sequence[NewEvent] = ()
@@ -239,6 +240,7 @@ class Changes(RowChanges):
     audit: Sequence[AuditEntry] = ()
     reply: Reply | None = None
     patient: str = ""
+    shown: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,13 +22,13 @@ from services.runtime.database import CONFLICTS, LOST, TRANSIENT, Budget, Databa
 from services.runtime.failpoints import Failpoints
 from services.runtime.log import get_logger
 from services.runtime.messaging import kafka as clients
-from services.runtime.messaging.inbox import Inbox, Incoming, Subscription, replay_topic
+from services.runtime.messaging.inbox import Inbox, Incoming, Rebuild, Subscription, is_mark, rebuilding, replay_topic
 from services.runtime.metrics import Metrics
 from services.runtime.settings import KafkaSettings, MessagingSettings
 from services.runtime.tracing import processing
 from services.runtime.waiting import within
 
-__all__ = ["Consumer", "topics_of"]
+__all__ = ["Consumer", "portions", "topics_of"]
 
 _log = get_logger()
 
@@ -38,10 +39,6 @@ def topics_of(inbox: Inbox) -> list[str]:
     if None in kinds:
         raise ValueError(f"{inbox.subscription.consumer} handles a type that is not in the registry")
     return sorted({kind.topic(inbox.prefix) for kind in kinds if kind is not None})
-
-
-class _Rebuild(Exception):
-    """This consumer object is to be replaced by a new one."""
 
 
 @dataclass(slots=True)
@@ -74,7 +71,7 @@ class Consumer:
         while True:
             try:
                 await self._run_client()
-            except _Rebuild:
+            except Rebuild:
                 delay = 0.1
             except Exception as error:  # noqa: BLE001 - requests must go on, whatever the clients make of their servers
                 self.interrupted = True
@@ -84,9 +81,9 @@ class Consumer:
             self.metrics.rebuilds.labels(self.subscription.consumer).inc()
 
     async def _run_client(self) -> None:
-        rebuilding = await self._rebuilding()
-        topics = [replay_topic(topic) if rebuilding else topic for topic in topics_of(self.inbox)]
-        group = f"{self.inbox.prefix}.{self.subscription.consumer}" + (".replay" if rebuilding else "")
+        replaying = await self._rebuilding()
+        topics = [replay_topic(topic) if replaying else topic for topic in topics_of(self.inbox)]
+        group = f"{self.inbox.prefix}.{self.subscription.consumer}" + (".replay" if replaying else "")
         client = clients.consumer(self.kafka, self.client_id, group, poll_records=self.settings.poll_records)
         self._client, self._done, self._stuck = client, {}, False
         self._progress_at = self._committed_at = time.monotonic()
@@ -97,9 +94,9 @@ class Consumer:
             async with asyncio.TaskGroup() as tasks:
                 watchdog = tasks.create_task(self._watch(client))
                 try:
-                    while not (rebuilding and await self._replayed(topics)):
+                    while not replaying or await self._rebuilding():
                         await self._poll(client)
-                    raise _Rebuild
+                    raise Rebuild
                 finally:
                     watchdog.cancel()
         except BaseExceptionGroup as group_error:
@@ -112,7 +109,7 @@ class Consumer:
 
     async def _poll(self, client: AIOKafkaConsumer) -> None:
         if self._stuck:
-            raise _Rebuild
+            raise Rebuild
         fetched = await within(
             self.settings.poll_s + 10,
             client.getmany(timeout_ms=int(self.settings.poll_s * 1000), max_records=self.settings.poll_records),
@@ -125,9 +122,8 @@ class Consumer:
         if records:
             await self.failpoints.hit("consumer.polled")
         try:
-            size = self.subscription.max_events
-            for start in range(0, len(records), size):
-                await self._handle(records[start : start + size])
+            for portion in portions(records, self.subscription.max_events):
+                await self._handle(portion)
         except TRANSIENT as error:
             # Never fetched past: everything not done is read again.
             _log.warning("consumer-batch-put-back", consumer=self.subscription.consumer, error_class=type(error).__name__)
@@ -143,7 +139,7 @@ class Consumer:
             await self._transaction(records)
         except LOST:
             raise
-        except asyncpg.LockNotAvailableError:  # the partition's other owner is still at it
+        except (asyncpg.LockNotAvailableError, Rebuild):  # the partition's other owner is still at it, or all begins anew
             raise
         except Exception as error:  # noqa: BLE001 - one bad record must not stop the rest: each is tried alone
             _log.warning("consumer-batch-split", consumer=self.subscription.consumer, error_class=type(error).__name__)
@@ -160,6 +156,8 @@ class Consumer:
             try:
                 await self._transaction([record])
             except LOST:
+                raise
+            except Rebuild:
                 raise
             except CONFLICTS:
                 if attempt == 3:
@@ -237,22 +235,16 @@ class Consumer:
             total += end - position
         return total
 
-    # --- rebuild from a replay -------------------------------------------------------------------------------------
-
     async def _rebuilding(self) -> bool:
-        if not getattr(self.subscription, "rebuilds", False):
-            return False
-        return not await self._replayed([replay_topic(topic) for topic in topics_of(self.inbox)])
-
-    async def _replayed(self, topics: Sequence[str]) -> bool:
-        """Whether every partition of every replay topic was read to its end marker."""
         async with self.database.acquire(Budget.CONSUMERS) as connection:
-            ended = await connection.fetchval(
-                "select count(*) from consumer_partition where consumer = $1 and topic = any($2) and replayed",
-                self.subscription.consumer,
-                list(topics),
-            )
-        return int(ended) >= len(topics) * self.kafka.partitions
+            return await rebuilding(connection, self.subscription)
+
+
+def portions(records: Sequence[Incoming], size: int) -> list[Sequence[Incoming]]:
+    """Records in order, at most ``size`` events at a time. Marks count for nothing: a consumer that takes its events one by one
+    would else spend a transaction on every heartbeat of every partition."""
+    cuts = [place for place, record in enumerate(records) if not is_mark(record)][size::size]
+    return [records[start:end] for start, end in pairwise([0, *cuts, len(records)])] if records else []
 
 
 def _present(headers: Headers) -> Headers:

@@ -35,8 +35,11 @@ __all__ = [
     "Park",
     "Position",
     "Projection",
+    "Rebuild",
     "Subscription",
     "Triage",
+    "lock",
+    "rebuilding",
     "replay_topic",
     "triage",
     "try_next",
@@ -61,20 +64,19 @@ class Subscription:
     handlers: Mapping[str, Handler[Any, Any, Any]]
     max_events: int = 10
 
-    rebuilds = False
-
 
 @dataclass(frozen=True)
 class Projection(Subscription):
-    """A consumer that only keeps a read model, and may therefore be rebuilt from a replay at any time.
+    """A consumer that only keeps a read model.
 
     Attributes:
-        rebuilds: first read the replay topics to their end markers, then the live topics.
+        tables: that nothing else writes. A projection that names them can be made anew at any time (``telemed rebuild``): they
+            are emptied, its replay topics are read to the end of a replay that began later, then the live topics again.
     """
 
     handlers: Mapping[str, ProjectionHandler[Any, Any, Any]]  # type: ignore[assignment]
     max_events: int = 2000
-    rebuilds: bool = False
+    tables: tuple[str, ...] = ()
 
 
 class Incoming(NamedTuple):
@@ -132,6 +134,18 @@ class Triage:
     parks: list[Park] = field(default_factory=list)
     duplicates: int = 0
     rolled_back: dict[str, int] = field(default_factory=dict)
+
+
+class Rebuild(Exception):
+    """The consumer object is to be replaced by a new one."""
+
+
+async def rebuilding(connection: Connection, subscription: Subscription) -> bool:
+    """Whether a consumer has replay topics to read before the live ones."""
+    if not isinstance(subscription, Projection) or not subscription.tables:
+        return False
+    query = "select exists (select 1 from consumer_partition where consumer = $1 and topic like '%.replay' and not replayed)"
+    return bool(await connection.fetchval(query, subscription.consumer))
 
 
 def replay_topic(live: str) -> str:
@@ -239,12 +253,16 @@ class Inbox:
 
         Raises:
             Conflict: somebody else was faster; nothing of this transaction may be kept.
+            Rebuild: a live record, and the projection is being made anew from its replay topics.
         """
         await self._lock(connection, records)
+        live = draining is None and any(not record.topic.endswith(".replay") for record in records)
+        if live and await rebuilding(connection, self.subscription):
+            raise Rebuild
         if draining is not None and not await self._still_due(connection, draining):
             return []
         context = await read_context(connection)
-        known = [(record, _attributes(record)) for record in records if not _is_mark(record)]
+        known = [(record, _attributes(record)) for record in records if not is_mark(record)]
         sources = {known.source for _, known in known if isinstance(known, Attributes)}
         positions = await self._positions(connection, sources, draining)
         sorted_out = triage(
@@ -285,7 +303,7 @@ class Inbox:
         waiting = [source for source, position in positions.items() if position.parked_from is not None]
         if waiting:
             await try_next(connection, self.subscription.consumer, waiting)
-        await self._read_marks(connection, [record for record in records if _is_mark(record)])
+        await self._read_marks(connection, [record for record in records if is_mark(record)])
         if applied or parks:
             await self.failpoints.hit("consumer.before_commit")
         self._count(folded.done, parks, sorted_out.duplicates, context)
@@ -312,12 +330,7 @@ class Inbox:
 
     async def _lock(self, connection: Connection, records: Sequence[Incoming]) -> None:
         """One lock per (consumer, topic, partition): a member that lost its partition cannot write beside the new owner."""
-        names = sorted({f"{self.subscription.consumer}/{record.topic}/{record.partition}" for record in records})
-        await connection.execute(
-            "select pg_advisory_xact_lock($1, key) from unnest($2::int[]) key order by key",
-            zlib.crc32(f"telemed.{self.schema}.consumer".encode()) - 2**31,
-            sorted({zlib.crc32(name.encode()) - 2**31 for name in names}),
-        )
+        await lock(connection, self.schema, self.subscription.consumer, {(r.topic, r.partition) for r in records})
 
     async def _still_due(self, connection: Connection, parked_id: int) -> bool:
         """Asked under the lock: another replica may have tried it since it was found due, and an event that fails must be
@@ -446,17 +459,29 @@ class Inbox:
 
     async def _read_marks(self, connection: Connection, marks: Sequence[Incoming]) -> None:
         """Heartbeats move the watermark, end markers finish a replay. Everything before them is dealt with by now."""
-        rows = {}
+        beats: dict[tuple[str, int], datetime] = {}
+        ends: dict[tuple[str, int], datetime] = {}
         for mark in marks:
-            ended = mark.headers[0][0] == REPLAY_END_HEADER
-            rows[mark.topic, mark.partition, ended] = None if ended else _as_of(mark)
-        if rows:
-            await connection.executemany(
-                """insert into consumer_partition as p (consumer, topic, partition, replayed, watermark)
-                   values ($1, $2, $3, $4, $5) on conflict (consumer, topic, partition) do update
-                   set watermark = greatest(p.watermark, excluded.watermark), replayed = p.replayed or excluded.replayed""",
-                [(self.subscription.consumer, *mark, as_of) for mark, as_of in sorted(rows.items())],
-            )
+            if (as_of := _as_of(mark)) is not None:
+                (ends if mark.headers[0][0] == REPLAY_END_HEADER else beats)[mark.topic, mark.partition] = as_of
+        await self._mark(
+            connection,
+            """insert into consumer_partition as p (consumer, topic, partition, watermark) values ($1, $2, $3, $4)
+               on conflict (consumer, topic, partition) do update set watermark = greatest(p.watermark, excluded.watermark)""",
+            beats,
+        )
+        # A replay that began before the rebuild is not the one that is waited for: later events are not in it.
+        await self._mark(
+            connection,
+            """update consumer_partition set replayed = true, watermark = null
+               where consumer = $1 and topic = $2 and partition = $3 and watermark <= $4 and not replayed""",
+            ends,
+        )
+
+    async def _mark(self, connection: Connection, query: str, marks: Mapping[tuple[str, int], datetime]) -> None:
+        if marks:
+            rows = [(self.subscription.consumer, *mark, as_of) for mark, as_of in sorted(marks.items())]
+            await connection.executemany(query, rows)
 
     def _count(
         self,
@@ -476,6 +501,16 @@ class Inbox:
             handled.labels(consumer, "duplicate").inc(duplicates)
         for park in parks:
             handled.labels(consumer, park.reason).inc()
+
+
+async def lock(connection: Connection, schema: str, consumer: str, partitions: Iterable[tuple[str, int]]) -> None:
+    """Take the locks of some partitions of a consumer until the end of the transaction."""
+    names = (f"{consumer}/{topic}/{partition}" for topic, partition in partitions)
+    await connection.execute(
+        "select pg_advisory_xact_lock($1, key) from unnest($2::int[]) key order by key",
+        zlib.crc32(f"telemed.{schema}.consumer".encode()) - 2**31,
+        sorted({zlib.crc32(name.encode()) - 2**31 for name in names}),
+    )
 
 
 async def try_next(connection: Connection, consumer: str, sources: Sequence[str]) -> None:
@@ -498,7 +533,8 @@ _TRIED_AGAIN = """update set attempts = case when p.reason = excluded.reason the
                              reason = excluded.reason, error_class = excluded.error_class"""
 
 
-def _is_mark(record: Incoming) -> bool:
+def is_mark(record: Incoming) -> bool:
+    """Whether it is a heartbeat or the end of a replay, and no event."""
     return bool(record.headers) and record.headers[0][0] in (HEARTBEAT_HEADER, REPLAY_END_HEADER)
 
 

@@ -4,6 +4,7 @@ Both send the same bytes under the same ids and sequences, so every cursor drops
 """
 
 import asyncio
+import json
 import time
 
 from aiokafka import AIOKafkaProducer
@@ -32,6 +33,8 @@ async def replay(connection: Connection, kafka: KafkaSettings, topic: str, *, pe
     target = replay_topic(topic)
     try:
         await within(15, producer.start())
+        # What was committed before this instant is in the replay: whoever is made anew since later waits for another one.
+        as_of = (await connection.fetchval("select clock_timestamp()")).isoformat()
         while rows := await connection.fetch(
             """select id, event_id, type, source, epoch, sequence, key, lane, body, traceparent, recorded_at from outbox
                where id > $1 and topic = $2 order by id limit 500""",
@@ -46,7 +49,8 @@ async def replay(connection: Connection, kafka: KafkaSettings, topic: str, *, pe
             sent, last_id = sent + len(rows), rows[-1]["id"]
             await asyncio.sleep(max(0.0, started + sent / per_second - time.monotonic()))
         for lane in range(kafka.partitions):
-            await producer.send_and_wait(target, value=b"{}", partition=lane, headers=[(REPLAY_END_HEADER, b"1")])
+            end = json.dumps({"as_of": as_of}).encode()
+            await producer.send_and_wait(target, value=end, partition=lane, headers=[(REPLAY_END_HEADER, b"1")])
         await within(15, producer.stop())
     finally:
         await clients.end_producer(producer)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from services.runtime.edge.assets import Page
 from services.runtime.edge.break_glass import BROKEN
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.runtime.service import Service
@@ -27,5 +28,6 @@ SERVICE = Service(
     },
     registry=REGISTRY,
     routes=ROUTES,
+    pages=(Page("/ledger", Path(__file__).parent / "page"),),
     authenticate=lambda _: authenticate,
 )

@@ -1,0 +1,24 @@
+"""One clinic for all tests in a browser: its services, its patient, whose infusion runs, and where people sign in."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.browser import Chromium, browsing
+from tests.support.servers import Servers
+from tests.support.stage import Shown, shown
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def clinic(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shown]:
+    """It lives as long as the session: a test leaves it so that another can go on with it."""
+    async with shown(servers, tmp_path_factory.mktemp("clinic")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def chromium() -> AsyncIterator[Chromium]:
+    """A browser of this test's own."""
+    async with browsing() as made:
+        yield made
