@@ -146,14 +146,20 @@ class Chair:
         made = (await self.ask("nurse.a", "wastes", {"volume": ml(volume)})).ok()
         (await self.ask(witness, f"/wastes/{made['waste']}/witness")).ok()
 
-    async def start(self, number: int = 1, responsible: str = "nurse.a", **vitals: object) -> None:
+    async def start(self, number: int = 1, **vitals: object) -> None:
         """From check-in to a running pump."""
         await self.arrive(number)
-        if responsible != "nurse.a":
-            (await self.ask(responsible, "handover")).ok()
         await self.wait(minutes=5)
+        await self.ready(**vitals)
+        await self.begin()
+
+    async def ready(self, **vitals: object) -> None:
+        """All is prepared, and what is left of the vial is thrown away."""
         await self.prepare(**vitals)
         await self.waste("0.18")
+
+    async def begin(self) -> None:
+        """The pump runs."""
         await self.stage.settle()
         begun = (await self.ask("nurse.a", "start")).ok()
         self.started = dt.datetime.fromisoformat(begun["started_at"])
