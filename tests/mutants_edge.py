@@ -103,14 +103,14 @@ MUTANTS = (
         "services/runtime/edge/stream.py",
         "        self._waiting.pop(key, None)\n",
         "",
-        ("tests/unit/test_stream.py",),
+        ("tests/unit/test_edge_stream.py",),
     ),
     Mutant(
         "too many waiting events end a stream",
         "services/runtime/edge/stream.py",
         "            self._waiting.clear()\n            self.end(\"overflow\")\n",
         "            self._waiting.clear()\n",
-        ("tests/unit/test_stream.py",),
+        ("tests/unit/test_edge_stream.py",),
     ),
     Mutant(
         "nobody waits for a writer of the audit that has gone home",

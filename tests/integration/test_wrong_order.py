@@ -3,25 +3,25 @@
 import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from services.cli.demo.morning import Booked, Guest
-from services.cli.demo.patient import Person
-from services.cli.demo.story import Story
-from tests.support.care import Answer, Care
+from services.cli.demo.course import FIRST_DAY
+from services.cli.demo.morning import Guest, book
+from services.cli.demo.seed import seed
+from services.cli.demo.stage import Stage
+from tests.support.care import Answer, Care, care
+from tests.support.room import room
 from tests.support.servers import Servers
-from tests.support.stage import planned
+from tests.support.stage import on_stage
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 
 _ASIDE = {"audit", "audit_seal", "idempotency", "consumer_cursor", "consumer_partition", "kernel", "schema_migration"}
 """What tells who has asked and been refused, and how far is read: it changes by being asked, or by itself."""
-_GATE = {
-    *(f"session_logging.{table}" for table in ("gate_evaluation", "session", "move", "stream", "outbox")),
-    "follow_up.journey",
-}
+_GATE = {f"session_logging.{table}" for table in ("gate_evaluation", "session", "move", "stream", "outbox")}
 """Where a gate keeps its answer, whatever it was: with its event, and a session that it holds."""
 
 
@@ -39,13 +39,13 @@ async def everything(care: Care) -> dict[str, list[str]]:
 
 
 @asynccontextmanager
-async def unchanged(care: Care, story: Story, *but: str) -> AsyncIterator[None]:
+async def unchanged(care: Care, stage: Stage, *but: str) -> AsyncIterator[None]:
     """What is done in here leaves every row as it was, but for these tables."""
-    await story.stage.settle()
+    await stage.settle()
     before = await everything(care)
-    assert sum(map(len, before.values())) > 100
+    assert sum(map(len, before.values())) > 30
     yield
-    await story.stage.settle()
+    await stage.settle()
     after = await everything(care)
     assert [table for table, rows in after.items() if rows != before[table] and table not in but] == []
 
@@ -55,109 +55,106 @@ def refused(answer: Answer, status: int, code: str) -> Answer:
     return answer
 
 
+@asynccontextmanager
+async def two(servers: Servers, folder: Path) -> AsyncIterator[tuple[Care, Guest, Guest]]:
+    """A patient with a signed plan, and one who has enquired and answered; everything but the chair runs."""
+    async with care(servers, folder) as made:
+        # The audit tells how far it is sealed, and refusals are audited: once an hour is seldom enough here.
+        names = ("clinic", "consultation", "treatment_planning", "follow_up")
+        await made.spawn(*names, TELEMED_AUDIT_PUBLISH_S="3600")
+        async with on_stage(made) as stage:
+            await seed(stage, until=dt.datetime(2027, 5, 1, tzinfo=dt.UTC))
+            booked = book(2, 7, int(made.database.removeprefix("c_"), 16))
+            one, other = (
+                Guest(stage, FIRST_DAY, replace(each, who=replace(each.who, login=login)))
+                for each, login in zip(booked, ("patient.a", "patient.b"), strict=True)
+            )
+            await one.planned()
+            await other.known()
+            yield made, one, other
+
+
 async def test_decisions_plans_and_links(servers: Servers, tmp_path: Path) -> None:
-    async with planned(servers, tmp_path) as (care, story):
+    async with two(servers, tmp_path) as (made, one, other):
         approval = {"kind": "approved", "reason": "the patient wishes it", "conditions": []}
         signature = {"meaning": "approved", "licence": "US-NY", "shown": "0" * 64}
         series = {"first": "2027-02-08", "time": "10:30", "weekdays": [1, 3, 5]}
 
-        async def approved(case: str, status: int, code: str) -> None:
-            for what, body in (("decision-drafts", approval), ("decisions", {**approval, "signature": signature})):
-                answer = await care.call("psychiatrist.a", "consultation", "POST", f"/cases/{case}/{what}", body)
-                refused(answer, 409, "not-approvable")
-            answer = await care.call("psychiatrist.a", "treatment_planning", "POST", f"/cases/{case}/plans", series)
-            refused(answer, status, code)
+        async def approved(status: int, code: str) -> None:
+            async with unchanged(made, one.stage):
+                for what, body in (("decision-drafts", approval), ("decisions", {**approval, "signature": signature})):
+                    answer = await made.call("psychiatrist.a", "consultation", "POST", f"/cases/{other.case}/{what}", body)
+                    refused(answer, 409, "not-approvable")
+                path = f"/cases/{other.case}/plans"
+                refused(await made.call("psychiatrist.a", "treatment_planning", "POST", path, series), status, code)
 
-        who = Person(
-            login="patient.b",
-            given_name="Otto",
-            family_name=story.person["family_name"],
-            birth_date=dt.date(1990, 3, 1),
-            email=f"o.{story.person['email']}",
-        )
         # Nobody was tested or examined: the rules say what is missing, and nobody decides over it.
-        other = Guest(story.stage, story.first, Booked(who, "09:00", "wrong order"))
-        await other.known()
         found = await other.evaluated()
         assert found["outcome"] == "INCOMPLETE"
         assert {"ecg", "weight", "tsh"} <= set(found["missing"])
-        async with unchanged(care, story):
-            # Planning has heard of no consent yet, and so of no case.
-            await approved(other.case, 404, "not-found")
+        # Planning has heard of no consent yet, and so of no case.
+        await approved(404, "not-found")
         # Everything is known, and it speaks against the treatment.
-        intake = await care.call(other.account, "consultation", "GET", f"/cases/{other.case}/intake")
-        answers = {**intake.ok()["answers"], "aneurysm_or_avm": True}
-        changed = await care.call(
-            other.account, "consultation", "PUT", f"/cases/{other.case}/intake", {"answers": answers}, version=1
-        )
-        assert changed.status == 200
+        intake = f"/cases/{other.case}/intake"
+        answers = (await made.call("patient.b", "consultation", "GET", intake)).ok()["answers"]
+        changed = {"answers": {**answers, "aneurysm_or_avm": True}}
+        (await made.call("patient.b", "consultation", "PUT", intake, changed, version=1)).ok()
         assert (await other.seen())["outcome"] == "INELIGIBLE"
-        async with unchanged(care, story):
-            await approved(other.case, 409, "not-approved")
+        await approved(409, "not-approved")
 
         # A draft that somebody else has edited since, and a patient of somebody else.
-        plan = (await care.call("psychiatrist.a", "treatment_planning", "GET", f"/plans/{story.plan}")).ok()
-        kept = [{name: one[name] for name in ("session", "starts", "phase")} for one in plan["signed"]["sessions"]]
+        plan = (await made.call("psychiatrist.a", "treatment_planning", "GET", f"/plans/{one.plan}")).ok()
+        kept = [{name: session[name] for name in ("session", "starts", "phase")} for session in plan["signed"]["sessions"]]
         terms = {"dose": {"value": "0.5", "unit": "mg/kg"}, "basis": "actual", "duration": {"value": "45", "unit": "min"}}
-        async with unchanged(care, story):
-            draft = f"/plans/{story.plan}/draft"
+        async with unchanged(made, one.stage):
+            draft = f"/plans/{one.plan}/draft"
             edit = {**terms, "sessions": kept}
-            stale = await care.call("psychiatrist.a", "treatment_planning", "PUT", draft, edit, version=plan["version"] - 1)
+            stale = await made.call("psychiatrist.a", "treatment_planning", "PUT", draft, edit, version=plan["version"] - 1)
             refused(stale, 412, "precondition-failed")
             for service, path, body in (
-                ("treatment_planning", f"/plans/{story.plan}/hold", {"reason": "clinical-review"}),
-                ("session_logging", f"/sessions/{story.sessions[0]['session']}/stop", {"reason": "patient-asked"}),
-                ("consultation", f"/patients/{story.patient}/assessments", {"instrument": "gad7", "answers": [0] * 7}),
+                ("treatment_planning", f"/plans/{one.plan}/hold", {"reason": "clinical-review"}),
+                ("consultation", f"/patients/{one.patient}/assessments", {"instrument": "gad7", "answers": [0] * 7}),
+                ("follow_up", f"/patients/{one.patient}/links", None),
             ):
-                refused(await care.call("therapist.a", service, "POST", path, body), 404, "not-found")
+                refused(await made.call("therapist.a", service, "POST", path, body), 404, "not-found")
 
         # A link whose time is over.
-        (await care.call("nurse.a", "follow_up", "POST", f"/patients/{story.patient}/links")).ok()
-        await story.stage.settle()
-        mails = [mail for mail in await story.stage.mails() if story.person["email"] in mail["to"] and "#" in mail["text"]]
+        (await made.call("nurse.a", "follow_up", "POST", f"/patients/{one.patient}/links")).ok()
+        await one.stage.settle()
+        mails = [mail for mail in await one.stage.mails() if one.who.email in mail["to"] and "#" in mail["text"]]
         holder = {"Authorization": f"Link {mails[-1]['text'].split('#', 1)[1].split()[0]}"}
-        birth = {"birth_date": story.person["birth_date"]}
-        opening = ("follow_up", "POST", "/link/opening", birth)
-        assert (await care.call(None, *opening, headers=holder)).status == 200
-        await story.stage.until(await care.value("follow_up", "select max(expires_at) from link"))
-        async with unchanged(care, story):
-            late = refused(await care.call(None, *opening, headers=holder), 401, "unauthenticated")
-            assert late.body["reason"] == "link-not-valid"
-            answers = {**birth, "instrument": "phq9", "answers": [0] * 9}
-            refused(
-                await care.call(None, "follow_up", "POST", "/link/answers", answers, headers=holder), 401, "unauthenticated"
-            )
+        birth = {"birth_date": one.who.birth_date.isoformat()}
+        (await made.call(None, "follow_up", "POST", "/link/opening", birth, headers=holder)).ok()
+        await one.stage.until(await made.value("follow_up", "select max(expires_at) from link"))
+        given = {**birth, "instrument": "phq9", "answers": [0] * 9}
+        async with unchanged(made, one.stage):
+            for path, body in (("/link/opening", birth), ("/link/answers", given)):
+                late = refused(await made.call(None, "follow_up", "POST", path, body, headers=holder), 401, "unauthenticated")
+                assert late.body["reason"] == "link-not-valid"
 
 
 async def test_at_the_chair(servers: Servers, tmp_path: Path) -> None:
-    async with planned(servers, tmp_path) as (care, story):
-        path, _ = await story.start_first()
-
-        async def room(what: str, body: object = None) -> Answer:
-            return await care.call("nurse.a", "session_logging", "POST", f"{path}/{what}", body)
+    async with room(servers, tmp_path) as (chair,):
+        # A start whose consent nobody has confirmed, and then withdrawn.
+        await chair.arrive(consent_reconfirmed=False)
+        await chair.prepare()
+        for rule in ("K-S-CONSENT", "K-S-CONSENT-WITHDRAWN"):
+            async with unchanged(chair.care, chair.stage, *_GATE):
+                shut = refused(await chair.ask("nurse.a", "start"), 409, "gate-shut")
+                assert f"/gate/{rule}" in {error["pointer"] for error in shut.body["errors"]}
+            shown = await chair.shown()
+            assert (shown["state"], shown["started_at"], shown["rate"]) == ("held", None, None)
+            (await chair.ask("nurse.a", "consent-withdrawal")).ok()
+        await chair.waste("1.00")
+        (await chair.ask("nurse.a", "closure", {"ending": "aborted", "note": "Consent withdrawn"})).ok()
+        told = "select count(*) from outbox where type similar to '%infusion-(started|ended).%'"
+        assert await chair.rows(told) == [(0,)]
 
         # Home before it is time.
-        (await room("end", {"pump_volume": {"value": "100.0", "unit": "mL"}})).ok()
-        shown = (await room("discharge-evaluations")).ok()["shown"]
-        async with unchanged(care, story, *_GATE):
-            signed = await room("discharge", {"signature": {"meaning": "discharged", "licence": "US-NY", "shown": shown}})
-            early = refused(signed, 409, "gate-shut")
+        await chair.start(2)
+        await chair.end()
+        async with unchanged(chair.care, chair.stage, *_GATE):
+            early = refused(await chair.discharge(), 409, "gate-shut")
             assert "/gate/K-X-TIME" in {error["pointer"] for error in early.body["errors"]}
-        told = "select count(*) from outbox where type similar to '%session-(discharged|closed).%'"
-        assert await care.value("session_logging", told) == 0
-        assert await care.value("session_logging", "select state from session where started_at is not null") == "recovery"
-        (await room("closure", {"ending": "left-against-advice", "note": "Walked out"})).ok()
-
-        # A start without consent.
-        consent = await care.value("consultation", "select id from consent")
-        (await care.call("patient.a", "consultation", "POST", f"/consents/{consent}/withdrawal")).ok()
-        path = f"/sessions/{story.sessions[1]['session']}"
-        await story.stage.until(story.at(15, "10:15"))
-        await story.check_in(path, 15)
-        async with unchanged(care, story, *_GATE):
-            shut = refused(await room("start"), 409, "gate-shut")
-            assert {"/gate/K-S-CONSENT", "/gate/K-S-CONSENT-WITHDRAWN"} <= {error["pointer"] for error in shut.body["errors"]}
-        state = "select state, started_at from session where id = $1"
-        (row,) = await care.rows("session_logging", state, story.sessions[1]["session"])
-        assert (row["state"], row["started_at"]) == ("held", None)
-        assert await care.value("session_logging", "select count(*) from outbox where type like '%infusion-started%'") == 1
+        assert (await chair.shown())["state"] == "recovery"
+        assert await chair.rows("select count(*) from outbox where type like '%session-discharged%'") == [(0,)]

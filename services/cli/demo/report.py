@@ -109,7 +109,7 @@ async def summary(stage: Stage, found: Arrivals, outbox: str) -> list[str]:
         f"{sum(pages.values())} pages:",
         *(f"  {number:5}  {code}" for code, number in sorted(pages.items())),
         f"{len(await stage.mails()) - found.mails} mails: {outbox}",
-        *([f"board: {stage.urls[_BOARD]}/"] if _BOARD in stage.urls else []),
+        *([f"board: {stage.urls[_BOARD]}/board"] if _BOARD in stage.urls else []),
         "API pages:",
         *(f"  {name:20} {url}/docs" for name, url in stage.urls.items()),
     ]

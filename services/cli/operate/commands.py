@@ -286,7 +286,9 @@ def replay_command(home: Home, service: str, per_second: int, by: str, reason: s
 @_must_say_why
 @click.pass_obj
 def rebuild_command(home: Home, service: str, consumer: str, by: str, reason: str) -> None:
-    """Empty a projection and have it made anew from replays that begin afterwards. Nothing is sent to anybody.
+    """Empty a projection and have it made anew.
+
+    From replays that begin afterwards. Nothing is sent to anybody.
 
     The service keeps running; what the projection shows is incomplete until every owner was replayed.
     """

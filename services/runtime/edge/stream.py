@@ -134,12 +134,12 @@ class Streams:
         """
         outlet = Outlet()
         loop = asyncio.get_running_loop()
-        if self._stopping:
-            outlet.end("stopping")
         await response.prepare(request)
         if request.transport is not None:
             request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ON_THE_WAY)
         self._open.add(outlet)
+        if self._stopping:
+            outlet.end("stopping")
         following = asyncio.ensure_future(self._follow(follow, outlet))
         expiry = None
         if expires_at is not None:
