@@ -150,8 +150,16 @@ class Chair:
         """From check-in to a running pump."""
         await self.arrive(number)
         await self.wait(minutes=5)
+        await self.ready(**vitals)
+        await self.begin()
+
+    async def ready(self, **vitals: object) -> None:
+        """All is prepared, and what is left of the vial is thrown away."""
         await self.prepare(**vitals)
         await self.waste("0.18")
+
+    async def begin(self) -> None:
+        """The pump runs."""
         await self.stage.settle()
         begun = (await self.ask("nurse.a", "start")).ok()
         self.started = dt.datetime.fromisoformat(begun["started_at"])
