@@ -10,6 +10,7 @@ from services.cli.demo.story import FIRST_DAY, Story
 from services.cli.operate import acts
 from services.runtime.database import Reader
 from services.runtime.messaging.inbox import Projection
+from services.session_logging.commands.aftercare import record_task
 from services.staff_dashboard.domain import Kind, shown
 from services.staff_dashboard.store import items
 from services.staff_dashboard.subscriptions import BOARD
@@ -46,7 +47,8 @@ async def test_one_patients_whole_path(servers: Servers, tmp_path: Path) -> None
 
 async def _the_board_says_what_the_owners_say(made: Care) -> None:
     """Row by row: every session with its state, every alert and every task with whether somebody has ended it."""
-    states = {row["id"]: row["state"] for row in await made.rows("session_logging", "select id, state from session")}
+    sessions = await made.rows("session_logging", "select id, state, started_at, locked_at from session")
+    states = {row["id"]: row["state"] for row in sessions}
     ends = {row["id"]: row["status"] == "open" for row in await made.rows("session_logging", "select id, status from alert")}
     for service, query in (
         ("consultation", "select id, status = 'open' as open from task"),
@@ -56,6 +58,8 @@ async def _the_board_says_what_the_owners_say(made: Care) -> None:
         ("session_logging", "select id, decision is null as open from review"),
     ):
         ends |= {row["id"]: row["open"] for row in await made.rows(service, query)}
+    given = [row for row in sessions if row["started_at"] is not None and row["state"] == "closed"]
+    ends |= {record_task(row["id"]): row["locked_at"] is None for row in given}
     async with made.as_service("staff_dashboard") as connection:
         keys = [(Kind(row["kind"]), row["id"]) for row in await connection.fetch("select kind, id from item")]
         found = (await items(Reader(connection), keys)).values()

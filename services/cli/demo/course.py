@@ -220,6 +220,17 @@ class Course:
         body = {"signature": {**APPROVED, "meaning": "discharged", "shown": asked["shown"]}}
         closed = await self._room(signer, f"{path}/discharge", body)
         self._is(f"{self.who.given_name}'s session", ("closed", ending), (closed["state"], closed["ending"]))
+        await self._record_signed(path)
+
+    async def _record_signed(self, path: str) -> None:
+        """The prescriber on site signs what the room has written down; from then on it is only added to."""
+        draft = await self.stage.call("prescriber.a", "session_logging", "GET", f"{path}/record-draft")
+        self._is(f"{self.who.given_name}'s record lacks", [], draft["missing"])
+        await self._room(
+            "prescriber.a",
+            f"{path}/record-signature",
+            {"signature": {**APPROVED, "meaning": "authored", "shown": draft["shown"]}},
+        )
 
     # --- the days after --------------------------------------------------------------------------------------------
 
