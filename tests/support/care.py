@@ -30,7 +30,7 @@ from services.runtime.settings import DatabaseSettings, KafkaSettings
 from tests.support.provider import AUDIENCE, Provider, provider
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
-from tests.support.world import PARTITIONS, ROOT, SHORT, Process
+from tests.support.world import PARTITIONS, ROOT, SHORT, Process, drop_topics
 
 __all__ = ["Answer", "Care", "care"]
 
@@ -258,6 +258,7 @@ async def care(servers: Servers, folder: Path) -> AsyncIterator[Care]:
         }
         kafka = KafkaSettings(bootstrap=servers.kafka.bootstrap, topic_prefix=prefix, partitions=PARTITIONS)
         await topics.ensure(kafka, list(known.values()))
+        stack.push_async_callback(drop_topics, kafka, list(known.values()))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         world = Care(servers, made, database, prefix, folder, environment, kafka, session, known, people())
         stack.push_async_callback(world.close)

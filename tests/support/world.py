@@ -8,7 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from services.cli.stack.ports import free_ports
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging import topics
 from services.runtime.messaging.relay import HEARTBEAT_HEADER
+from services.runtime.service import Service
 from services.runtime.settings import (
     AuditSettings,
     DatabaseSettings,
@@ -40,7 +41,7 @@ from tests.support.servers import LEDGER_PASSWORD, TEMPLATE, Servers
 from tests.support.tokens import bearer
 from tests.support.waiting import eventually
 
-__all__ = ["PARTITIONS", "Process", "Reply", "World", "make_world"]
+__all__ = ["PARTITIONS", "Process", "Reply", "World", "drop_topics", "make_world"]
 
 PARTITIONS = 4
 ROOT = Path(__file__).parents[2]
@@ -294,11 +295,16 @@ class World:
             connection = await asyncpg.connect(self.servers.postgres.url())
             stack.push_async_callback(connection.close)
             await connection.execute(f"drop database if exists {self.database} with (force)")
-        admin = await clients.admin(self.kafka)
-        try:
-            await admin.delete_topics(topics.names(self.prefix, [SERVICE]))
-        finally:
-            await admin.close()
+        await drop_topics(self.kafka, [SERVICE])
+
+
+async def drop_topics(kafka: KafkaSettings, services: Sequence[Service]) -> None:
+    """Delete a world's topics: the broker of the tests has a small heap, and each topic takes of it."""
+    admin = await clients.admin(kafka)
+    try:
+        await admin.delete_topics(topics.names(kafka.topic_prefix, services))
+    finally:
+        await admin.close()
 
 
 async def make_world(servers: Servers, folder: Path, *, bootstrap: str = "", more: Mapping[str, str] | None = None) -> World:
