@@ -19,7 +19,6 @@ from pydantic import SecretStr
 
 from services.cli.catalogue import load_services
 from services.cli.stack.identity import Person, people
-from services.cli.stack.ports import free_ports
 from services.runtime.database import Connection, Database
 from services.runtime.edge.principal import Role
 from services.runtime.messaging import topics
@@ -86,13 +85,12 @@ class Care:
     async def _spawn(self, name: str, environment: Mapping[str, str]) -> None:
         service = self.services[name]
         number = len(self.processes)
-        port = self.ports.get(name) or free_ports(1)[0]
         log, failpoint_log = self.folder / f"{name}-{number}.log", self.folder / f"{name}-{number}.failpoints"
         variables = {
             **{variable: value for variable, value in os.environ.items() if not variable.startswith("TELEMED_")},
             **self.environment,
             "TELEMED_DATABASE_URL": self._url(name),
-            "TELEMED_HTTP_PORT": str(port),
+            "TELEMED_HTTP_PORT": str(self.ports.get(name, 0)),
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
             **environment,
         }
@@ -106,7 +104,7 @@ class Care:
                 stderr=output,
                 env=variables,
             )
-        process = Process(popen, port, log, failpoint_log)
+        process = Process(popen, log, failpoint_log)
         self.processes.append(process)
         self.running[name] = await process.ready()
 

@@ -20,7 +20,6 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.cli.stack.ports import free_ports
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging import topics
 from services.runtime.messaging.relay import HEARTBEAT_HEADER
@@ -73,9 +72,18 @@ class Process:
     """A ledger service as its own process."""
 
     popen: "subprocess.Popen[bytes]"
-    port: int
     log: Path
     failpoint_log: Path
+
+    @property
+    def port(self) -> int:
+        """Where it listens, as it has told; 0 until it has.
+
+        It takes whichever is free: of two that are started at once with ports that were looked up before, one would find its
+        own taken, and whoever asks it would be answered by the other.
+        """
+        told = (json.loads(line)["port"] for line in self.log.read_text().splitlines() if '"event": "ready"' in line)
+        return next(told, 0)
 
     @property
     def url(self) -> str:
@@ -106,6 +114,8 @@ class Process:
 
             async def is_ready() -> bool:
                 self._still_runs()
+                if not self.port:
+                    return False
                 with contextlib.suppress(aiohttp.ClientError, OSError):
                     async with session.get(f"{self.url}/readyz") as response:
                         return response.status == 200
@@ -151,17 +161,16 @@ class World:
     async def spawn(self, *, wait: object = True, failpoints: str = "", **environment: str) -> Process:
         """Start a ledger process. Keyword arguments are more environment."""
         number = len(self.processes)
-        port = free_ports(1)[0]
         log, failpoint_log = self.folder / f"ledger-{number}.log", self.folder / f"failpoints-{number}.log"
         variables = {
             **_inherited(),
             **self.environment,
-            "TELEMED_HTTP_PORT": str(port),
+            "TELEMED_HTTP_PORT": "0",
             "TELEMED_FAILPOINTS": failpoints,
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
             **environment,
         }
-        process = Process(await asyncio.to_thread(_start, log, variables), port, log, failpoint_log)
+        process = Process(await asyncio.to_thread(_start, log, variables), log, failpoint_log)
         self.processes.append(process)
         return await process.ready() if wait else process
 
