@@ -368,7 +368,7 @@ def _section(results: Results, loads: Sequence[_Load], count: int) -> Section:
     figures = [
         (f"the first batch of {_BATCH}", "first ms"),
         (f"the last one, behind {count - _BATCH:,} samples", "last ms"),
-        (f"60 samples that come late, among {count:,}: the whole log is folded again", "late ms"),
+        (f"60 calm samples that come late, among {count:,}", "late ms"),
     ]
     by_inserts, by_copy = (median(results.ratio(_OURS, other, "per s")) for other in (_INSERTS, _COPY))
     server, database = (results.median(_OURS, f"{who} us") for who in ("server", "PostgreSQL"))
@@ -386,7 +386,7 @@ def _section(results: Results, loads: Sequence[_Load], count: int) -> Section:
             "same columns and keys, and neither judges anything. *Many sessions*: one service process with its relay, broker, PostgreSQL and "
             f"the load on the same cores, {_CONNECTIONS} connections; each monitor measures once a second and sends its batch in its own turn; "
             "each has one desaturation that is RED. Times count from when a batch was due; the row of an alert is there when the batch that "
-            "raises it is answered, for both are one commit. Processor time is % of a core."
+            "raises it is answered, for both are one commit. Processor time is % of a core; PostgreSQL's is of the connections that lived through the load, so it may be too low."
         ),
         tables=[
             Table(["contender", "samples/s", "x INSERT", "x COPY"], rows, "One session, as fast as it goes."),

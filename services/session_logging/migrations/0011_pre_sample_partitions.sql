@@ -2,7 +2,7 @@
 -- is where everything goes that has no month: `telemed samples keep` makes months, and moves into them.
 alter table sample rename to sample_outside;
 alter table sample_outside drop constraint sample_pkey;
-alter index sample_instant rename to sample_outside_instant;
+drop index sample_instant;
 create table sample (
     session uuid not null references session (id),
     device text not null,
