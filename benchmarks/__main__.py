@@ -28,6 +28,7 @@ BENCHES: dict[str, str] = {
     "timers": "benchmarks.timers",
     "footprint": "benchmarks.footprint",
     "path": "benchmarks.path",
+    "ingest": "benchmarks.ingest",
 }
 
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Contender", "Results", "Void", "alternate", "quantile", "spread"]
+__all__ = ["Contender", "Results", "Void", "alternate", "median", "quantile", "spread"]
 
 Contender = Callable[[], Awaitable[Mapping[str, float]]]
 """Does its work once, checks what came of it, and returns what was measured."""

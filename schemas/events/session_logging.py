@@ -51,6 +51,7 @@ __all__ = [
     "SESSION_DISCHARGED",
     "TASK_CLOSED",
     "TASK_OPENED",
+    "VITALS_DUE",
     "VITALS_SUMMARISED",
     "AdverseEventRecorded",
     "AdverseEventResolved",
@@ -70,6 +71,7 @@ __all__ = [
     "SessionDischarged",
     "SessionEnding",
     "SessionState",
+    "VitalsDue",
     "VitalsSummarised",
 ]
 
@@ -292,6 +294,20 @@ class VitalsSummarised(EventData):
     moaa_s: Annotated[int, Field(ge=0, le=5)] | None = None
 
 
+class VitalsDue(EventData):
+    """A set of vitals is due and has not been taken. Nobody is paged for it; what is overdue is an alert.
+
+    Attributes:
+        session: of which.
+        patient: whose.
+        due_at: since when.
+    """
+
+    session: OpaqueId
+    patient: PatientId
+    due_at: AwareDatetime
+
+
 class AlertTier(StrEnum):
     """How grave an alert is."""
 
@@ -480,6 +496,7 @@ class SessionClosed(EventData):
 _OWNER = "session_logging"
 _MG = Measure(value=Decimal("41.0"), unit="mg")
 
+_DUE_SINCE = "2026-11-28"
 SESSION_CHANGED = event_type(
     _OWNER,
     "session-changed",
@@ -592,6 +609,13 @@ VITALS_SUMMARISED = event_type(
         moaa_s=5,
     ),
 )
+VITALS_DUE = event_type(
+    _OWNER,
+    "vitals-due",
+    VitalsDue,
+    since=_DUE_SINCE,
+    sample=VitalsDue(session=THING, patient=PATIENT, due_at=AT),
+)
 ALERT_RAISED = event_type(
     _OWNER,
     "alert-raised",
@@ -691,6 +715,7 @@ EVENTS = (
     INFUSION_ENDED,
     CONSENT_WITHDRAWN,
     VITALS_SUMMARISED,
+    VITALS_DUE,
     ALERT_RAISED,
     ALERT_ACKNOWLEDGED,
     ALERT_RESOLVED,

@@ -26,6 +26,7 @@ from services.runtime.settings import (
     ProcessSettings,
     SmtpSettings,
 )
+from services.session_logging.settings import SampleSettings
 from services.staff_dashboard.settings import BoardSettings
 from services.video_visits.settings import LiveKitSettings
 
@@ -43,6 +44,7 @@ SECTIONS: Mapping[str, type[BaseSettings]] = {
     "The sealed audit": AuditSettings,
     "The messaging kernel": MessagingSettings,
     "Messages to patients (`follow_up`)": MessageSettings,
+    "Samples of monitors (`telemed samples keep`)": SampleSettings,
     "Video (`video_visits`)": LiveKitSettings,
     "The staff board (`staff_dashboard`)": BoardSettings,
     "Operators' commands": OperatorSettings,

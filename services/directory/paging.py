@@ -16,6 +16,6 @@ GLASS = {BROKEN: Ladder((Rung(dt.timedelta(0), "admin"), Rung(dt.timedelta(hours
 """Who is told at once that somebody opened a record in an emergency, in every service that keeps records."""
 
 
-async def on_call(read: Reader, role: str, context: Context) -> Sequence[Contact]:
+async def on_call(read: Reader, role: str, _: str, context: Context) -> Sequence[Contact]:
     """Everybody on duty for a role at this moment of the clinic's clock; nobody means that the operator is called instead."""
     return [Contact(str(shift.staff), shift.pager) for shift in await store.on_duty(read, role, context.now)]

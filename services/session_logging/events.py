@@ -39,6 +39,7 @@ __all__ = [
     "session_closed",
     "session_discharged",
     "stream_summarised",
+    "vitals_due",
     "vitals_summarised",
 ]
 
@@ -193,6 +194,12 @@ def stream_summarised(session: Session, samples: list[Sample]) -> NewEvent:
         spo2_low=Decimal(min(saturations)) if saturations else None,
     )
     return _event(session_logging.VITALS_SUMMARISED, session, data)
+
+
+def vitals_due(session: Session, at: dt.datetime) -> NewEvent:
+    """A set of vitals is due and has not been taken."""
+    data = session_logging.VitalsDue(session=session.id, patient=session.patient, due_at=at)
+    return _event(session_logging.VITALS_DUE, session, data)
 
 
 def alert_raised(alert: Raised, answer_due_at: dt.datetime | None) -> NewEvent:

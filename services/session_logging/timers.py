@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from services.runtime.database import Reader
-from services.runtime.messaging.changes import Changes, Context, RaisePage
+from services.runtime.messaging.changes import Append, Changes, Context, RaisePage
 from services.runtime.messaging.timers import Timer
-from services.session_logging.commands.room import RECORD_DUE, Log, logs
+from services.session_logging.commands.room import RECORD_DUE, Log
 from services.session_logging.commands.watch import Watch
 from services.session_logging.domain.alarms import Raised
 from services.session_logging.domain.sessions import Session
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 
-__all__ = ["AlertDue", "RecordDue", "Silence", "Stopped"]
+__all__ = ["AlertDue", "RecordDue", "Silence", "Stopped", "VitalsDue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,33 @@ class Silence:
         return UUID(item.subject)
 
     async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Log]:
-        return await logs(read, keys)
+        return await self.watch.room.logs(read, keys)
 
     def decide(self, state: Log | None, item: Timer, context: Context) -> tuple[Log | None, Changes]:
         return (state, Changes()) if state is None else (None, self.watch.silence(state, context))
+
+
+@dataclass(frozen=True, slots=True)
+class VitalsDue:
+    """Notices that a set of vitals is due and has not been taken."""
+
+    watch: Watch
+
+    def key(self, item: Timer) -> UUID:
+        return UUID(item.subject)
+
+    async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, tuple[Log, Collection[dt.datetime]]]:
+        return {key: (log, await alarms.dues(read, key)) for key, log in (await self.watch.room.logs(read, keys)).items()}
+
+    def decide(
+        self, state: tuple[Log, Collection[dt.datetime]] | None, item: Timer, context: Context
+    ) -> tuple[tuple[Log, Collection[dt.datetime]] | None, Changes]:
+        if state is None:
+            raise LookupError("the session is not known")
+        log, noticed = state
+        changes = self.watch.vitals_due(log, noticed, context)
+        # Another timer of the same set finds the notice.
+        return (log, [*noticed, *(row.values["due_at"] for row in changes.rows if isinstance(row, Append))]), changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +67,7 @@ class Stopped:
         return UUID(item.subject)
 
     async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Log]:
-        return await logs(read, keys)
+        return await self.watch.room.logs(read, keys)
 
     def decide(self, state: Log | None, item: Timer, context: Context) -> tuple[Log | None, Changes]:
         if state is None:
@@ -86,7 +109,7 @@ class AlertDue:
         for key in keys:
             alert = await alarms.alert(read, key)
             if alert is not None:
-                found[key] = (alert, (await logs(read, [alert.session]))[alert.session])
+                found[key] = (alert, (await self.watch.room.logs(read, [alert.session]))[alert.session])
         return found
 
     def decide(

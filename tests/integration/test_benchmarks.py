@@ -9,7 +9,7 @@ from benchmarks.report import render, write
 from benchmarks.stage import Options
 from tests.support.servers import Servers
 
-ROWS = {"command": 10, "relay": 7, "consumer": 3, "latency": 2, "timers": 2, "footprint": 6, "path": 10}
+ROWS = {"command": 10, "relay": 7, "consumer": 3, "latency": 2, "timers": 2, "footprint": 6, "path": 10, "ingest": 7}
 
 
 @pytest.mark.asyncio

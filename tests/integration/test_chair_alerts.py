@@ -3,6 +3,7 @@
 import datetime as dt
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -216,3 +217,125 @@ async def test_silence_in_recovery_has_its_own_limits(servers: Servers, tmp_path
             found = await chair.rows("select tier, family from alert")
             assert {tier for tier, _ in found} == wanted, (minutes, found)
             assert {family for _, family in found} <= {"bp_gap"}
+
+
+CALM_SECOND = {"heart_rate": 80, "resp_rate": 14, "spo2": 98}
+# Seconds of a stream with what differs from calm in them, and the alert that follows: each first a second short of its dwell.
+STREAM: list[tuple[range, dict[str, int | None], tuple[int, str, str] | None]] = [
+    (range(10, 20), {"heart_rate": 110}, None),
+    (range(30, 41), {"heart_rate": 110}, (40, "heart_rate_high", "AMBER")),
+    (range(50, 60), {"heart_rate": 130}, None),
+    (range(70, 81), {"heart_rate": 130}, None),  # with a second in the middle that resets it
+    (range(90, 100), {"heart_rate": 50}, None),
+    (range(110, 121), {"heart_rate": 50}, (120, "heart_rate_low", "AMBER")),
+    (range(130, 135), {"spo2": 91}, None),
+    (range(140, 155), {"spo2": 94}, None),
+    (range(160, 176), {"spo2": 94}, (175, "spo2_low", "AMBER")),
+    (range(180, 186), {"spo2": 91}, (185, "spo2_low", "RED")),
+    (range(190, 195), {"spo2": 88}, None),
+    (range(200, 206), {"spo2": 88}, (205, "spo2_low", "STOP")),
+    (range(210, 240), {"resp_rate": 10}, None),
+    (range(250, 281), {"resp_rate": 10}, (280, "resp_rate_low", "AMBER")),
+    (range(290, 320), {"resp_rate": 8}, None),
+    (range(330, 361), {"resp_rate": 8}, (360, "resp_rate_low", "RED")),
+    (range(370, 390), {"resp_rate": 0}, None),
+    (range(400, 421), {"resp_rate": 0}, (420, "resp_rate_low", "STOP")),
+    (range(430, 460), {"resp_rate": 25}, None),
+    (range(470, 501), {"resp_rate": 25}, (500, "resp_rate_high", "AMBER")),
+    (range(510, 521), {"heart_rate": 130}, (520, "heart_rate_high", "RED")),
+]
+# A second without a value neither counts nor resets, one outside the band resets (decision A11).
+HOLES = {34: None, 35: None, 75: 129}
+
+
+async def play(chair: Chair, seconds: range, values: dict[int, dict[str, int | None]]) -> None:
+    """A monitor's stream, sent in two batches; each second is calm but for its values."""
+    assert chair.started is not None
+    device = (await chair.shown())["device"]
+    samples = [
+        {
+            "seq": second,
+            "at": (chair.started + dt.timedelta(seconds=second)).astimezone(dt.UTC).isoformat(),
+            **CALM_SECOND,
+            **values.get(second, {}),
+        }
+        for second in seconds
+    ]
+    half = len(samples) // 2
+    for part in (samples[:half], samples[half:]):
+        taken = (await chair.ask("integration.a", "samples", {"device": device, "samples": part})).ok()
+        assert len(taken["accepted"]) == len(part)
+
+
+async def streamed(chair: Chair) -> list[tuple[int, str, str]]:
+    """Alerts about values: second of the infusion, family, tier."""
+    rows = await chair.rows(
+        "select at, family, tier from alert where session = $1 and family not like '%gap' order by at", chair.id
+    )
+    assert chair.started is not None
+    return [(round((at - chair.started).total_seconds()), family, tier) for at, family, tier in rows]
+
+
+async def test_a_stream_has_to_dwell_and_two_minutes_on_oxygen_are_stop(servers: Servers, tmp_path: Path) -> None:
+    async with room(servers, tmp_path, patients=2, sessions=1) as (chair, oxygen):
+        await chair.start()
+        await oxygen.start()
+        await oxygen.minute(9)
+        values = {second: dict(differs) for seconds, differs, _ in STREAM for second in seconds}
+        for second, value in HOLES.items():
+            values[second] = {"heart_rate": value}
+        await play(chair, range(1, 530), values)
+        assert await streamed(chair) == [alert for _, _, alert in STREAM if alert is not None]
+
+        # On room air two minutes at 91 % are RED, as five seconds are; on oxygen they are STOP, whatever else is open.
+        await play(oxygen, range(1, 150), {second: {"spo2": 91} for second in range(10, 141)})
+        assert await streamed(oxygen) == [(15, "spo2_low", "RED")]
+        (await oxygen.ask("nurse.a", "vitals", {"on_oxygen": True})).ok()
+        low: dict[int, dict[str, int | None]] = {second: {"spo2": 91} for second in (*range(160, 280), *range(290, 411))}
+        await play(oxygen, range(150, 420), low)
+        assert await streamed(oxygen) == [(15, "spo2_low", "RED"), (410, "spo2_low", "STOP")]
+        # Each batch has gone on from where the one before has left the fold.
+        assert await chair.rows("select folded = version from log_head") == [(True,), (True,)]
+
+
+async def test_pages_follow_a_handover_and_nobody_responsible_is_red(servers: Servers, tmp_path: Path) -> None:
+    async with room(servers, tmp_path, sessions=1) as (chair,):
+        a, b = chair.care.id("nurse.a"), chair.care.id("nurse.b")
+        async with chair.care.owner("session_logging") as owner:  # nurse.b is on duty, too
+            await owner.execute(
+                """insert into shift_fact (shift, role, staff, pager, starts_at, ends_at, active)
+                   select gen_random_uuid(), role, $1, 'pager-b', starts_at, ends_at, true from shift_fact where staff = $2""",
+                UUID(b),
+                UUID(a),
+            )
+        called = """select t.step, array_agg(t.recipient order by t.recipient)
+                    from page p join page_attempt t on t.page_id = p.id join alert a on a.id::text = p.subject
+                    where a.family = $1 and p.code = 'session.alert-red' group by t.step order by t.step"""
+        await chair.start()
+        (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        (await chair.ask("nurse.a", "vitals", typed({"heart_rate": 131}))).ok()
+        await chair.stage.settle()
+        assert await chair.rows(called, "heart_rate_high") == [(0, [a])], "who is responsible, and not every nurse on duty"
+        raised = (await chair.rows("select raised_at from alert"))[0][0]
+        (await chair.ask("nurse.b", "handover")).ok()
+        for seconds in (61, 121):
+            await chair.until(raised + dt.timedelta(seconds=seconds))
+        await chair.stage.settle()
+        assert await chair.rows(called, "heart_rate_high") == [(0, [a]), (1, [b]), (2, sorted((a, b)))]
+
+        # The nurse leaves and nobody has taken over: RED, and every nurse on duty is called (decision B4).
+        left = (await chair.ask("nurse.a", "nurse-left")).ok()
+        assert (left["nurse"], left["state"]) == (None, "infusing")
+        assert "RED no_nurse" in await opened(chair)
+        assert (await chair.ask("nurse.a", "nurse-left")).code == "nobody-responsible"
+        await chair.stage.settle()
+        assert await chair.rows(called, "no_nurse") == [(0, sorted((a, b)))]
+        told = """select convert_from(body, 'utf8')::jsonb->'data'->>'nurse' from outbox
+                  where type like '%session-changed%' order by id"""
+        assert [row[0] for row in await chair.rows(told)][-2:] == [b, None]
+        # Somebody is responsible again; that closes nothing, and a RED is a prescriber's to close.
+        assert (await chair.ask("nurse.b", "handover")).ok()["nurse"] == b
+        assert "RED no_nurse" in await opened(chair)
+        [(alert,)] = await chair.rows("select id from alert where family = 'no_nurse'")
+        assert (await chair.ask("nurse.b", f"/alerts/{alert}/resolution", {"action": "other"})).code == "not-of-your-role"
+        (await chair.ask("prescriber.a", f"/alerts/{alert}/resolution", {"action": "other"})).ok()

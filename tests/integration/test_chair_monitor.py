@@ -1,11 +1,16 @@
 """The monitor at a chair: rows judged one by one, its binding, its silence, what fell due while the process was down."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 
+from services.runtime.migrations import migrate
+from services.session_logging.store.retention import keep_samples
 from tests.support.chair import CALM, Chair
 from tests.support.room import room
 from tests.support.servers import Servers
@@ -27,6 +32,11 @@ def batch(chair: Chair, device: str, *rows: dict[str, Any], **more: object) -> d
         for row in rows
     ]
     return {"device": device, "samples": samples, **more}
+
+
+async def due(chair: Chair) -> dict[str, Any]:
+    """When the next set of vitals is due, as a nurse is shown it."""
+    return dict((await chair.care.call("nurse.a", "session_logging", "GET", f"{chair.path}/vitals-due")).ok())
 
 
 async def test_a_bad_row_refuses_itself_and_a_stranger_is_refused_whole_and_alarmed(servers: Servers, tmp_path: Path) -> None:
@@ -79,6 +89,9 @@ async def test_what_fell_due_while_the_process_was_down_is_raised_once_when_it_i
     async with room(servers, tmp_path, sessions=1) as (chair,):
         await chair.start()
         (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        measured = (await chair.rows("select at from entry where kind = 'vitals' order by at desc limit 1"))[0][0]
+        next_set = {"due_at": (measured + dt.timedelta(minutes=10)).isoformat().replace("+00:00", "Z")}
+        assert await due(chair) == {**next_set, "due": False, "noticed_at": None}
         await chair.care.running["session_logging"].kill()
         await chair.care.advance(21 * 60)
         await chair.care.spawn("session_logging")
@@ -100,6 +113,14 @@ async def test_what_fell_due_while_the_process_was_down_is_raised_once_when_it_i
             "select code, count(*) from page where code like 'session.alert-%' group by code order by code"
         )
         assert pages == [("session.alert-red", 2), ("session.alert-red-prescriber", 2), ("session.alert-stop", 2)]
+        # The set was due before it was overdue: that is a notice, and no page.
+        notices = "select due_at from vitals_due"
+        assert await chair.rows(notices) == [(measured + dt.timedelta(minutes=10),)]
+        told = "select count(*) from outbox where type like '%vitals-due%'"
+        assert await chair.rows(told) == [(1,)]
+        found = await due(chair)
+        assert (found["due_at"], found["due"]) == (next_set["due_at"], True)
+        assert found["noticed_at"] > found["due_at"]
         # Another crash, and nothing is raised or called twice.
         await chair.care.running["session_logging"].kill()
         await chair.care.advance(60)
@@ -107,6 +128,19 @@ async def test_what_fell_due_while_the_process_was_down_is_raised_once_when_it_i
         await chair.stage.settle()
         assert await chair.rows(raised) == silence
         assert await chair.rows("select count(*) from page where code like 'session.alert-%'") == [(6,)]
+        others = await chair.rows("select distinct code from page where code not like 'session.alert-%'")
+        assert others == [("session.pause-unrecorded",)], "a RED asks for a pause; what is due asks for nobody"
+        assert (len(await chair.rows(notices)), await chair.rows(told)) == (1, [(1,)])
+        # A set, and the next one is due, by the cadence of recovery once the pump is off.
+        (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        await chair.end()
+        assert (await due(chair))["due"] is False
+        last = (await chair.rows("select max(at) from entry where kind = 'vitals'"))[0][0]
+        await chair.until(last + dt.timedelta(minutes=15, seconds=-1))
+        assert len(await chair.rows(notices)) == 1
+        await chair.until(last + dt.timedelta(minutes=15, seconds=1))
+        assert (await due(chair))["due"] is True
+        assert (await chair.rows(f"{notices} order by due_at desc"))[0] == (last + dt.timedelta(minutes=15),)
 
 
 async def test_one_page_for_who_takes_over_and_curves_that_hide_nothing(servers: Servers, tmp_path: Path) -> None:
@@ -139,3 +173,57 @@ async def test_one_page_for_who_takes_over_and_curves_that_hide_nothing(servers:
         assert len(trend["spo2"]) == 10
         assert min(one["low"] for one in trend["spo2"]) == 60
         assert "182 mm[Hg]" in [one["value"] for one in trend["pressures"]]
+
+
+async def test_samples_live_in_months_and_none_is_lost_outside_of_them(servers: Servers, tmp_path: Path) -> None:
+    evening = dt.datetime(2027, 1, 31, 19, 0, tzinfo=ZoneInfo("America/New_York"))  # midnight in UTC, where months begin
+    where = "select tableoid::regclass::text, count(*) from sample group by 1 order by 1"
+    async with room(servers, tmp_path, sessions=1) as (made,):
+        care = made.care
+        await made.rows("update session set starts_at = $1 returning id", evening)
+        chair = replace(made, sessions=[{**made.sessions[0], "starts": evening.isoformat()}])
+        await chair.start()
+        assert chair.started is not None
+        device, midnight = (await chair.shown())["device"], int((evening - chair.started).total_seconds()) + 1
+        await chair.minute(25)
+        # Nobody has made a month yet: what is measured is kept, and known when it comes again.
+        first = [{"second": second} for second in range(midnight - 5, midnight + 5)]
+        (await chair.ask("integration.a", "samples", batch(chair, device, *map(dict, first)))).ok()
+        assert await chair.rows(where) == [("sample_outside", 10)]
+        async with care.owner() as owner:
+            done = await keep_samples(owner, months=84, by="ops.a")
+            assert done.made == [f"sample_2027_{month:02}" for month in range(1, 6)]
+            assert (done.moved, done.dropped) == (10, [])
+            again = await keep_samples(owner, months=84, by="ops.a")
+            assert (again.made, again.moved, again.dropped) == ([], 0, [])
+        assert await chair.rows(where) == [("sample_2027_01", 5), ("sample_2027_02", 5)]
+        assert await chair.rows("select count(*) from audit where action = 'samples.keep' and actor = 'ops.a'") == [(5,)]
+
+        # The same again, over the end of the month; a number of one month with an instant of the other; a late block.
+        rows = [*map(dict, first), {"second": midnight + 9, "seq": midnight - 3}, {"second": midnight - 9, "seq": midnight + 3}]
+        late = [{"second": second} for second in (midnight - 20, midnight + 20)]
+        taken = (await chair.ask("integration.a", "samples", batch(chair, device, *rows, *late))).ok()
+        assert (len(taken["duplicates"]), taken["accepted"]) == (10, [midnight - 20, midnight + 20])
+        assert {one["code"] for one in taken["refused"]} == {"conflicting"}
+        assert len(taken["refused"]) == 2
+        assert await chair.rows(where) == [("sample_2027_01", 6), ("sample_2027_02", 6)]
+        trend = (await care.call("nurse.b", "session_logging", "GET", f"{chair.path}/trend")).ok()
+        assert sum(one["samples"] for one in trend["spo2"]) == 12
+
+        # A month is reached through the whole table, whose rows the service cannot change; also behind the next deployment.
+        await migrate(servers.postgres.url(care.database), [care.services["session_logging"]])
+        async with care.as_service("session_logging") as service:
+            assert await service.fetchval("select count(*) from sample") == 12
+            for statement in ("delete from sample", "delete from sample_2027_01", "drop table sample_2027_01"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await service.execute(statement)
+
+        # A year and two months later the first month has gone; what people wrote and what was raised has not.
+        await care.running["session_logging"].kill()
+        await care.advance(dt.timedelta(days=395).total_seconds())
+        entries = await chair.rows("select count(*) from entry")
+        async with care.owner() as owner:
+            done = await keep_samples(owner, months=12, by="ops.a")
+        assert done.dropped == ["sample_2027_01", "sample_2027_02"]
+        assert await chair.rows("select count(*) from sample") == [(0,)]
+        assert await chair.rows("select count(*) from entry") == entries

@@ -1,14 +1,15 @@
-"""A monitor's batch row by row, what has run by rate and time, and curves that hide no extreme."""
+"""A monitor's batch row by row, the fold that is kept of it, what has run by rate and time, curves that hide no extreme."""
 
 import datetime as dt
+import json
 import uuid
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from services.session_logging.domain.alarms import Sample
-from services.session_logging.domain.sessions import Entry
+from services.session_logging.domain.alarms import Sample, Watched, continued, watch
+from services.session_logging.domain.sessions import Entry, Kind, Session, SessionState, Terms
 from services.session_logging.domain.streams import Judged, judge
 from services.session_logging.domain.totals import by_rate, thinned
 from tests.support.rules import rules
@@ -95,3 +96,47 @@ def test_a_spike_of_one_second_is_as_high_in_the_curve_as_it_was() -> None:
     assert [one.low for one in curve if one.from_at <= stream[1234].at <= one.to_at] == [71]
     assert sum(one.samples for one in curve) == 3599
     assert thinned(stream, 50)["resp_rate"] == []
+
+
+def test_a_fold_goes_on_from_where_it_was_kept_only_if_it_is_of_this_log() -> None:
+    ids = [uuid.uuid4() for _ in range(4)]
+    terms = Terms("0.5 mg/kg", "actual", "40 min")
+    plain = Session(ids[0], ids[1], 1, terms, ids[2], ids[3], "ketamine", 1, "induction", NOW, "America/New_York")
+    session = replace(plain, state=SessionState.INFUSING, started_at=NOW)
+
+    def said(kind: str, second: float, **data: Any) -> Entry:
+        at = NOW + dt.timedelta(seconds=second)
+        return Entry(uuid.uuid4(), kind, at, at, "nurse", data)
+
+    def folded(entries: list[Entry], samples: list[Sample], now: float, after: Watched | None = None) -> Watched:
+        kept = None
+        if after is not None:
+            kept = continued(session, entries, samples, [], json.loads(json.dumps(after.kept)), RULES)
+            assert kept is not None
+        found = watch(session, entries, samples, [], NOW + dt.timedelta(seconds=now), RULES, kept)
+        assert isinstance(found, Watched)
+        return found
+
+    entries = [said(Kind.VITALS, 1, sbp="128 mm[Hg]", dbp="78 mm[Hg]", spo2="98 %")]
+    # The last two are of a monitor that is ahead: they are judged at once, and kept as folded when their time has come.
+    first = [sample(second, second, spo2=90 if second >= 6 else 98) for second in range(2, 10)]
+    behind = folded(entries, first, 7)
+    assert behind.kept is not None
+    assert behind.kept["ahead"] is True
+    more = [sample(second, second, spo2=90) for second in range(10, 15)]
+    on = folded(entries, [*first[-2:], *more], 14, behind)
+    whole = folded(entries, [*first, *more], 14)
+    assert [one.id for one in on.alerts] == [one.id for one in whole.alerts] == ["spo2_low/RED/2027-01-25T15:30:11+00:00"]
+    assert on.kept == whole.kept
+
+    stands, late = behind.kept, replace(sample(20, 1.5, spo2=88), recorded_at=NOW + dt.timedelta(seconds=8))
+
+    def goes_on(entries: list[Entry], *samples: Sample, session: Session = session) -> bool:
+        return continued(session, entries, samples, [], stands, RULES) is not None
+
+    assert goes_on(entries, *more)
+    assert goes_on([*entries, said(Kind.END, 8)], *more)
+    assert not goes_on([]), "an entry that was taken back"
+    assert not goes_on([*entries, said(Kind.END, 3)]), "one that was written meanwhile, and not seen"
+    assert not goes_on(entries, late), "older than what is known of its signal"
+    assert not goes_on(entries, session=replace(session, started_at=NOW + dt.timedelta(seconds=1)))

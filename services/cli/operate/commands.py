@@ -26,7 +26,9 @@ from services.cli.stack.state import Home
 from services.runtime.messaging import parking, topics
 from services.runtime.migrations import MigrationError, migrate
 from services.runtime.service import Service
-from services.runtime.settings import Environment, SettingsError, load_service
+from services.runtime.settings import Environment, SettingsError, load, load_service
+from services.session_logging.settings import SampleSettings
+from services.session_logging.store import retention
 
 __all__ = ["commands"]
 
@@ -185,6 +187,32 @@ def topics_ensure(home: Home, by: str) -> None:
         click.echo(f"made {name}")
     if not made:
         click.echo("every topic is there")
+
+
+@click.group("samples")
+def samples_group() -> None:
+    """What monitors have measured, second by second."""
+
+
+@samples_group.command("keep")
+@_by
+@click.pass_obj
+def samples_keep(home: Home, by: str) -> None:
+    """Make the months to come of the samples' table, and drop those that are older than TELEMED_SAMPLES_KEEP_MONTHS.
+
+    As the owner of the database, once a month. Until then nothing is lost: what has no month yet is kept beside them.
+    """
+
+    async def keep() -> retention.Kept:
+        async with Access(home).owner() as connection:
+            return await retention.keep_samples(connection, months=load(SampleSettings).keep_months, by=by)
+
+    done = _run(keep())
+    for name in done.made:
+        click.echo(f"made {name}")
+    for name in done.dropped:
+        click.echo(f"dropped {name}")
+    click.echo(f"moved {done.moved}")
 
 
 @click.group("config")
@@ -611,6 +639,7 @@ def audit_verify(home: Home, service: str | None, keys: tuple[Path, ...], heads:
 commands: list[click.Command] = [
     migrate_command,
     topics_group,
+    samples_group,
     config_group,
     epoch_group,
     outbox_group,

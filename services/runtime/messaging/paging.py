@@ -30,11 +30,11 @@ class Contact:
     pager: str
 
 
-OnCall = Callable[[Reader, str, Context], Awaitable[Sequence[Contact]]]
-"""Who is on call for a role now, read from the service's own copy of the roster."""
+OnCall = Callable[[Reader, str, str, Context], Awaitable[Sequence[Contact]]]
+"""Who is on call now for a role, about a page's subject, read from the service's own copy of the roster."""
 
 
-async def no_roster(_: Reader, __: str, ___: Context) -> Sequence[Contact]:
+async def no_roster(_: Reader, __: str, ___: str, ____: Context) -> Sequence[Contact]:
     """A service without a roster: the deployment's operator address gets every page."""
     return ()
 
@@ -58,10 +58,10 @@ class Pager(OutsideCall):
 
     async def prepare(self, read: Reader, timer: Timer, context: Context) -> _Call | None:
         """The call to make; None if the page was acknowledged meanwhile."""
-        page = await read.fetchrow("select id, code from page where id = $1 and status = 'open'", UUID(timer.subject))
+        page = await read.fetchrow("select id, code, subject from page where id = $1 and status = 'open'", UUID(timer.subject))
         if page is None:
             return None
-        contacts = tuple(await self._on_call(read, timer.payload["role"], context))
+        contacts = tuple(await self._on_call(read, timer.payload["role"], page["subject"], context))
         if not contacts:
             # A rung without anybody on call must not be silent: the deployment's operator gets it.
             contacts = (Contact("operator", self._smtp.operator),)

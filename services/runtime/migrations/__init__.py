@@ -196,6 +196,12 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: Serv
         await connection.execute(f"revoke all on schema {schema} from public")
         await connection.execute(f"grant usage on schema {schema}, runtime to {role}")
         await connection.execute(f"grant select, insert, update, delete on all tables in schema {schema} to {role}")
+        # A part of a partitioned table is reached through the whole, whose rights hold.
+        parts = (
+            "select relname from pg_class where relispartition and relkind in ('r', 'p') and relnamespace = to_regnamespace($1)"
+        )
+        for part in await connection.fetch(parts, schema):
+            await connection.execute(f"revoke all on {schema}.{part['relname']} from {role}")
         for table in (*_APPEND_ONLY, *service.append_only):
             await connection.execute(f"revoke update, delete on {schema}.{table} from {role}")
         for table in _READ_ONLY:

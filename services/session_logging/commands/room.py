@@ -20,13 +20,14 @@ from services.runtime.messaging.changes import (
     NewEvent,
     RaisePage,
     Rejected,
+    RezoneTimers,
     RowChange,
     SetTimer,
 )
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.screening import store as screening
 from services.session_logging import events
-from services.session_logging.domain.alarms import Raised, Sample, raised_id, watch
+from services.session_logging.domain.alarms import Raised, Sample, Watched, continued, raised_id, watch
 from services.session_logging.domain.gates import Known, prescriber_named
 from services.session_logging.domain.sessions import Entry, Review, Session, SessionState
 from services.session_logging.store import sessions as store
@@ -34,7 +35,7 @@ from services.session_logging.store import watch as alarms
 from services.therapies import evidence
 from services.therapies.evidence import Thresholds
 from services.therapies.instruments import RiskLevel, score
-from services.therapies.ketamine.alerts import Alert, Tier
+from services.therapies.ketamine.alerts import Alert, AlertState, Tier
 from services.therapies.ketamine.gates import FACT_OWNERS
 from services.therapies.regulatory import consent_text
 from services.therapies.rulebook import Rulebook
@@ -48,12 +49,14 @@ __all__ = [
     "RECORD_DUE",
     "RED",
     "RED_PRESCRIBER",
+    "RESPONSIBLE",
     "STOP",
     "STOPPED",
     "SYSTEM",
     "TRANSFERRED",
     "UNACCOUNTED",
     "UNBOUND",
+    "VITALS_DUE",
     "WATCH",
     "Log",
     "Room",
@@ -61,6 +64,7 @@ __all__ = [
     "fresh_or_rejected",
     "in_order_or_rejected",
     "ladders",
+    "look_at",
     "page_key",
     "page_keys",
     "written",
@@ -88,12 +92,16 @@ UNACCOUNTED = "session.drug-unaccounted"
 """Page: a session is over, and not all of its controlled drug is accounted for."""
 TRANSFERRED = "session.transferred"
 """Page: a patient was taken to an emergency department."""
+VITALS_DUE = "session.vitals-due"
+"""Timer: the next set of vitals is due now. Nobody is paged; what is overdue is an alert."""
 WATCH = "session.watch"
 """Timer: silence would raise an alert now."""
 STOPPED = "session.stopped"
 """Timer: a STOP was written; what follows from it is told."""
 ALERT_DUE = "session.alert-due"
 """Timer: what an alert asks for should have been done by now."""
+RESPONSIBLE = "responsible-nurse"
+"""Who is called first for what a nurse is to do: whoever is responsible for the session when the call goes out."""
 SYSTEM = "session_logging"
 """Who acts where no human does."""
 
@@ -111,14 +119,17 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
 
     overdue = "prescriber at the bedside is overdue"
     return {
-        RED: ladder("red", {"nurse": "nurse", "nurse again": "nurse", "second person": "nurse", "clinic-wide": "clinic"}),
+        RED: ladder(
+            "red",
+            {"nurse": RESPONSIBLE, "nurse again": RESPONSIBLE, "second person": "nurse", "clinic-wide": "clinic"},
+        ),
         RED_PRESCRIBER: ladder("red prescriber", {"prescriber": "prescriber", overdue: "clinic"}),
         STOP: ladder("stop", {"nurse": "nurse", "prescriber": "prescriber", "clinic-wide": "clinic"}),
         # Their waits are timers, so that what was done meanwhile keeps the page from being raised.
-        PAUSE_UNRECORDED: at_once("nurse"),
+        PAUSE_UNRECORDED: at_once(RESPONSIBLE),
         AMBER_UNCHECKED: at_once("nurse"),
         TRANSFERRED: at_once("prescriber"),
-        UNBOUND: at_once("nurse"),
+        UNBOUND: at_once(RESPONSIBLE),
         LATE_DANGER: at_once("prescriber"),
         RECORD_DUE: Ladder((Rung(dt.timedelta(0), "prescriber"), Rung(dt.timedelta(days=1), "clinic"))),
         UNACCOUNTED: at_once("prescriber"),
@@ -132,6 +143,9 @@ class Log:
 
     Attributes:
         head: where the log stood when it was read.
+        samples: all of them; those behind ``folded`` where there is one.
+        folded: where the fold of the log stands, if it can go on from there.
+        watched_at: when silence is looked for next; None if that is not known.
     """
 
     session: Session
@@ -141,25 +155,38 @@ class Log:
     alerts: Sequence[Raised] = ()
     review: Review | None = None
     next_start: dt.datetime | None = None
+    folded: AlertState | None = None
+    watched_at: dt.datetime | None = None
 
     @staticmethod
     async def load(read: Reader, session: Session) -> "Log":
         """All of one session."""
-        others = (await store.sessions_of_patients(read, [session.patient]))[session.patient]
-        return Log(
-            session,
-            await store.head(read, session.id),
-            await store.entries(read, session.id),
-            await alarms.samples(read, session.id) if session.started_at else (),
-            await alarms.alerts(read, session.id),
-            await store.review_of_session(read, session.id),
-            next((one.starts_at for one in others if one.id != session.id), None),
-        )
+        log, _ = await Log.said(read, session)
+        return replace(log, samples=await alarms.samples(read, session.id)) if session.started_at else log
+
+    @staticmethod
+    async def said(read: Reader, session: Session) -> "tuple[Log, Mapping[str, Any] | None]":
+        """One session without its samples, and the fold that is kept of all of it, if one is."""
+        head = await alarms.head(read, session.id)
+        entries, raised = await store.entries(read, session.id), await alarms.alerts(read, session.id)
+        watched_at = dt.datetime.fromisoformat(at) if (at := (head.stands or {}).get("watched_at")) else None
+        log = Log(session, head.version, entries, (), raised, head.review, head.next_start, watched_at=watched_at)
+        return log, head.stands
+
+    @property
+    def resolved(self) -> list[tuple[Raised, str]]:
+        """Alerts that were closed, each with the role of who closed it."""
+        return [(one, "prescriber" if one.grave else "nurse") for one in self.alerts if one.status == "resolved"]
 
 
 def entry(kind: str, by: str, context: Context, at: dt.datetime | None = None, data: Mapping[str, Any] | None = None) -> Entry:
     """Something that is recorded now, and was true at ``at``."""
     return Entry(uuid_utils.compat.uuid7(), kind, at or context.now, context.now, by, data or {})
+
+
+def look_at(kind: str, log: Log, at: dt.datetime) -> SetTimer:
+    """A look at a session. One that was cancelled is never set again under its key: what is recorded makes another one."""
+    return SetTimer(kind, f"{kind}:{log.session.id}:{log.head}:{at.isoformat()}", str(log.session.id), at)
 
 
 def page_key(alert: UUID | str, what: str) -> str:
@@ -226,8 +253,38 @@ class Room:
 
     def pinned(self, session: Session, context: Context) -> Thresholds:
         """The therapy's rules for a session: the revision that was in force when the patient was checked in (decision A28)."""
-        at = session.checked_in_at or context.now
+        return self._in_force(session, session.checked_in_at or context.now)
+
+    def _in_force(self, session: Session, at: dt.datetime) -> Thresholds:
         return self.rulebook.on("ketamine", at.astimezone(zone_of(session.zone)).date())
+
+    async def log(self, read: Reader, session: Session, new: Sequence[Entry] = (), samples: Sequence[Sample] = ()) -> Log:
+        """The log of a session, as far as it takes to record something: what continues the fold that is kept beside it needs
+        no sample from before.
+        """
+        log, stands = await Log.said(read, session)
+        if session.started_at is None:
+            return log
+        if stands is not None:
+            ahead = []
+            if stands["ahead"]:
+                ahead = await alarms.samples_since(read, session.id, dt.datetime.fromisoformat(stands["fold"]["clock"]))
+            rules = self._in_force(session, session.checked_in_at or session.started_at)
+            folded = continued(session, [*log.entries, *new], [*ahead, *samples], log.resolved, stands, rules)
+            if folded is not None:
+                return replace(log, samples=ahead, folded=folded)
+        return replace(log, samples=await alarms.samples(read, session.id))
+
+    def pressure_due(self, log: Log, context: Context) -> dt.datetime | None:
+        """When the next set of vitals is due, with a pressure in it; None before the infusion, and when the session is over."""
+        rules = self.pinned(log.session, context)
+        found = watch(log.session, log.entries, log.samples, log.resolved, context.now, rules, log.folded)
+        assert isinstance(found, Watched)  # noqa: S101 - nothing new that could be refused
+        return found.pressure_due
+
+    async def logs(self, read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Log]:
+        """Many sessions with everything that was recorded in them; one after the other, for each is large."""
+        return {session.id: await self.log(read, session) for session in (await store.sessions(read, ids)).values()}
 
     def scored(
         self, values: Mapping[str, Any], at: dt.datetime, session: Session, context: Context
@@ -298,25 +355,33 @@ class Room:
             Rejected if an entry cannot be: impossible values, a time that is not of this session.
         """
         rules = self.pinned(session, context)
+        all_said, all_samples = [*log.entries, *new], [*log.samples, *samples]
+        found = watch(session, all_said, all_samples, log.resolved, context.now, rules, log.folded)
+        if isinstance(found, evidence.Rejected):
+            return found
         rows: list[RowChange] = []
+        timers: list[SetTimer | CancelTimers | RezoneTimers] = []
+        # A look at silence that is early finds none and sets the next one: a batch need not move it.
+        waits = found.silent_at is not None and log.watched_at is not None and context.now < log.watched_at <= found.silent_at
+        left = bool(samples) and not new and waits
         if new or samples:
+            watched_at = log.watched_at if left else found.silent_at
+            stands = found.kept and {**found.kept, "watched_at": watched_at and watched_at.isoformat()}
             # Of two who record at once, one has to look at what the other has recorded.
-            rows.append(store.head_row(session.id, log.head))
+            rows.append(store.head_row(session.id, log.head, stands))
+            if not left:
+                timers.append(CancelTimers(str(session.id), (WATCH, VITALS_DUE) if new else (WATCH,)))
         if session is not log.session:
             rows += written(log.session, session, new[0].by, context)
         rows += [store.entry_row(session.id, one) for one in new] + [alarms.sample_row(session.id, one) for one in samples]
-        resolved = [(one, "prescriber" if one.grave else "nurse") for one in log.alerts if one.status == "resolved"]
-        found = watch(session, [*log.entries, *new], [*log.samples, *samples], resolved, context.now, rules)
-        if isinstance(found, evidence.Rejected):
-            return found
         known = {one.key for one in log.alerts}
         raised = [_raised(alert, session) for alert in found.alerts if alert.id not in known]
         changes = self._alarmed(raised, log, session, context)
-        timers = [*changes.timers, CancelTimers(str(session.id), (WATCH,))]
-        if found.silent_at is not None:
-            # One that was cancelled is never set again under its key: each write makes another one.
-            key = f"{WATCH}:{session.id}:{log.head}:{found.silent_at.isoformat()}"
-            timers.append(SetTimer(WATCH, key, str(session.id), found.silent_at))
+        timers += changes.timers
+        if found.silent_at is not None and not left:
+            timers.append(look_at(WATCH, log, found.silent_at))
+        if new and found.pressure_due is not None:
+            timers.append(look_at(VITALS_DUE, log, found.pressure_due))
         return replace(changes, rows=[*rows, *changes.rows], timers=timers, patient=str(session.patient))
 
     def _alarmed(self, raised: Sequence[Raised], log: Log, session: Session, context: Context) -> Changes:
@@ -393,9 +458,3 @@ def _raised(alert: Alert, session: Session) -> Raised:
         alert.late,
         alert.verify,
     )
-
-
-async def logs(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Log]:
-    """Many sessions with everything that was recorded in them; one after the other, for each is large."""
-    found = await store.sessions(read, ids)
-    return {session.id: await Log.load(read, session) for session in found.values()}

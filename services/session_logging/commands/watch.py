@@ -1,7 +1,7 @@
 """Use cases of watching: what is typed, what a monitor sends, alerts that humans acknowledge and resolve, and what is due."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -25,10 +25,12 @@ from services.session_logging.commands.room import (
     AMBER_UNCHECKED,
     PAUSE_UNRECORDED,
     UNBOUND,
+    VITALS_DUE,
     Log,
     Room,
     entry,
     fresh_or_rejected,
+    look_at,
     page_key,
     page_keys,
 )
@@ -86,7 +88,7 @@ class Watch:
             return wrong
         if typed.get("cadss6") is not None:
             told.append(events.cadss6_scored(session, said.id, typed["cadss6"], by, said.at))
-        changes = self.room.logged(await Log.load(read, session), session, [said], context)
+        changes = self.room.logged(await self.room.log(read, session, [said]), session, [said], context)
         if isinstance(changes, evidence.Rejected):
             return changes
         told = [events.vitals_summarised(session, said), *told, *changes.events]
@@ -121,13 +123,33 @@ class Watch:
         """The monitor no longer measures."""
         return await self._note(session_id, Kind.DEVICE_LOST, by, read, context)
 
+    async def nurse_left(
+        self, session_id: UUID, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
+        """The nurse who is responsible leaves, and nobody has taken the patient over: RED while the session runs (decision B4).
+        Whoever sees it may say it. A handover makes somebody responsible again, and closes nothing.
+        """
+        session = await present(session_id, read)
+        if isinstance(session, Rejected):
+            return session
+        if session.nurse is None:
+            return Rejected("nobody-responsible", final=False)
+        left = replace(session, nurse=None)
+        said = entry(Kind.NURSE_LEFT, str(by), context, data={"from": str(session.nurse)})
+        changes = self.room.logged(await self.room.log(read, session, [said]), left, [said], context)
+        if isinstance(changes, evidence.Rejected):
+            return changes
+        told = [events.session_changed(left, by), *changes.events]
+        return replace(changes, events=told), replace(left, version=session.version + 1)
+
     async def _note(
         self, session_id: UUID, kind: str, by: UUID, read: Reader, context: Context
     ) -> tuple[Changes, Session] | Rejected | evidence.Rejected:
         session = await present(session_id, read)
         if isinstance(session, Rejected):
             return session
-        changes = self.room.logged(await Log.load(read, session), session, [entry(kind, str(by), context)], context)
+        said = entry(kind, str(by), context)
+        changes = self.room.logged(await self.room.log(read, session, [said]), session, [said], context)
         if isinstance(changes, evidence.Rejected):
             return changes
         return changes, session
@@ -168,7 +190,8 @@ class Watch:
         outcome = Ingested(judged, offset)
         if not judged.accepted:
             return Changes(rows=[kept], patient=str(session.patient)), outcome
-        changes = self.room.logged(await Log.load(read, session), session, [], context, judged.accepted)
+        log = await self.room.log(read, session, samples=judged.accepted)
+        changes = self.room.logged(log, session, [], context, judged.accepted)
         if isinstance(changes, evidence.Rejected):
             return changes
         told = [events.stream_summarised(session, judged.accepted), *changes.events]
@@ -225,8 +248,9 @@ class Watch:
         closed = replace(alert, status="resolved", action=action, resolved_by=str(by), resolved_at=context.now)
         keys = page_keys(alert, "nurse", "prescriber")
         # The head of the log: whoever records at the same time has to look at what is open now.
+        head = await alarms.head(read, alert.session)
         changes = Changes(
-            rows=[alarms.alert_row(closed), store.head_row(alert.session, await store.head(read, alert.session))],
+            rows=[alarms.alert_row(closed), store.head_row(alert.session, head.version, head.stands)],
             events=[events.alert_resolved(closed, by)],
             pages=[AcknowledgePage(page, str(by)) for page in await alarms.page_of(read, keys)],
             timers=[CancelTimers(str(alert.id), (ALERT_DUE,))],
@@ -249,6 +273,21 @@ class Watch:
         if withdrawn_at is not None:
             told.append(events.consent_withdrawn(log.session, by, withdrawn_at))
         return replace(changes, events=[*told, *changes.events])
+
+    def vitals_due(self, log: Log, noticed: Collection[dt.datetime], context: Context) -> Changes:
+        """The time of the next set of vitals has come: a notice if it has not been taken, once for each that is due.
+
+        Args:
+            noticed: instants of which there is a notice.
+        """
+        session = log.session
+        due = None if session.state is SessionState.CLOSED else self.room.pressure_due(log, context)
+        if due is None or due in noticed:
+            return Changes()
+        if due > context.now:
+            return Changes(timers=[look_at(VITALS_DUE, log, due)])
+        row = store.append("vitals_due", session=session.id, due_at=due, raised_at=context.now)
+        return Changes(rows=[row], events=[events.vitals_due(session, due)], patient=str(session.patient))
 
     def due(self, alert: Raised, log: Log, what: str) -> Changes:
         """What an alert asks for should have been done by now."""

@@ -1,13 +1,16 @@
 """From the log of a session to its alerts: every entry and sample folded by the signed rules. Pure.
 
-Whoever records something folds the whole log: which alerts there are depends on the entries alone, so a batch that comes twice,
-late or out of order ends with the same alerts.
+Which alerts there are depends on the entries alone: a batch that comes twice, late or out of order ends with the same alerts.
+Where the fold stands is kept beside the log, so that what only continues it need not read an hour of samples again; anything
+else is folded from the beginning.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 from schemas.values import Quantity
@@ -17,6 +20,7 @@ from services.therapies.evidence import Rejected, Thresholds
 from services.therapies.ketamine.alerts import (
     EVENT_ALERTS,
     Alert,
+    AlertState,
     Event,
     EventKind,
     Reading,
@@ -24,12 +28,21 @@ from services.therapies.ketamine.alerts import (
     Tier,
     alert_key,
     begin,
+    continues,
     fold,
+    kept,
     next_silence,
+    order,
     pressure_due,
+    resume,
 )
 
-__all__ = ["Raised", "Sample", "Watched", "impossible", "raised_id", "watch", "withdrawn"]
+__all__ = ["UNITS", "Raised", "Sample", "Watched", "continued", "impossible", "quantity", "raised_id", "watch", "withdrawn"]
+
+UNITS: Final = {"heart_rate": "/min", "resp_rate": "/min", "spo2": "%"}
+"""What a monitor measures."""
+_SHAPE: Final = 1
+"""Of what is kept of a fold: another one makes every fold begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +97,17 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a log comes to: every alert so far, when silence would raise the next one, and when a blood pressure is due."""
+    """What a log comes to: its alerts, when silence would raise the next one, and when a blood pressure is due.
+
+    Attributes:
+        alerts: every one so far; of a fold that was continued, those since.
+        kept: where the fold stands, as JSON, to be kept beside the log; None while there is nothing to fold.
+    """
 
     alerts: tuple[Alert, ...]
     silent_at: dt.datetime | None
     pressure_due: dt.datetime | None = None
+    kept: Mapping[str, Any] | None = None
 
 
 def watch(
@@ -98,24 +117,74 @@ def watch(
     resolved: Sequence[tuple[Raised, str]],
     now: dt.datetime,
     rules: Thresholds,
+    folded: AlertState | None = None,
 ) -> Watched | Rejected:
     """Fold the log of a session that has started, up to ``now``.
 
     Args:
+        samples: all of them; those behind ``folded`` where there is one.
         resolved: alerts that were closed, each with the role of who closed it.
+        folded: where the fold stood, if it can go on from there (``continued``).
     """
     if session.started_at is None:
         return Watched((), None)
-    log: list[Reading | Event] = []
-    for entry in entries:
-        if entry.recorded_at >= session.started_at:
-            log += _of_entry(entry)
+    said = _said(session.started_at, entries, resolved)
+    log = [one for one in said if not _in(folded, one)]
     log += [_of_sample(one) for one in samples if one.recorded_at >= session.started_at]
-    log += [_of_resolution(one, role) for one, role in resolved]
-    state = fold(begin(session.started_at, frozen(session), rules), log, now, rules)
+    # Of a monitor whose clock is ahead: folded now, and kept as folded once its time has come.
+    ahead = [one for one in log if one.recorded_at > now]
+    log = [one for one in log if one.recorded_at <= now]
+    state = fold(folded or begin(session.started_at, frozen(session), rules), log, now, rules)
     if isinstance(state, Rejected):
         return state
-    return Watched(state.alerts, next_silence(state, rules), pressure_due(state, rules))
+    stands = {"fold": kept(state), "of": _seal(session, said, state, rules), "ahead": bool(ahead)}
+    state = fold(state, ahead, now, rules) if ahead else state
+    if isinstance(state, Rejected):
+        return state
+    return Watched(state.alerts, next_silence(state, rules), pressure_due(state, rules), stands)
+
+
+def continued(
+    session: Session,
+    entries: Sequence[Entry],
+    samples: Sequence[Sample],
+    resolved: Sequence[tuple[Raised, str]],
+    stands: Mapping[str, Any],
+    rules: Thresholds,
+) -> AlertState | None:
+    """The fold of a log as it was kept, if it is of this log and can go on with what is new; else the whole log is needed.
+
+    Args:
+        entries: all of them, with those that are about to be recorded.
+        samples: those that are not in the fold yet.
+        stands: what ``Watched.kept`` was.
+    """
+    if session.started_at is None:
+        return None
+    state = resume(begin(session.started_at, frozen(session), rules), stands["fold"])
+    said = _said(session.started_at, entries, resolved)
+    if stands["of"] != _seal(session, said, state, rules):
+        return None
+    new = [one for one in said if not _in(state, one)] + [_of_sample(one) for one in samples]
+    return state if continues(state, new, rules) else None
+
+
+def _said(started_at: dt.datetime, entries: Iterable[Entry], resolved: Iterable[tuple[Raised, str]]) -> list[Reading | Event]:
+    """What a log has beside the samples."""
+    found = [one for entry in entries if entry.recorded_at >= started_at for one in _of_entry(entry)]
+    return found + [_of_resolution(one, role) for one, role in resolved]
+
+
+def _in(folded: AlertState | None, one: Reading | Event) -> bool:
+    return folded is not None and folded.last is not None and order(one) <= folded.last
+
+
+def _seal(session: Session, said: Iterable[Reading | Event], state: AlertState, rules: Thresholds) -> str:
+    """Tells whether a fold is of this log and by these rules: an entry that came in between, or was taken back, changes it."""
+    seen = sorted(one.id for one in said if _in(state, one))
+    begun = session.started_at and session.started_at.astimezone(dt.UTC).isoformat()
+    of = (_SHAPE, rules.revision, begun, sorted((session.baseline or {}).items(), key=str), seen)
+    return hashlib.sha256(repr(of).encode()).hexdigest()
 
 
 _EVENTS: Final = {
@@ -125,6 +194,7 @@ _EVENTS: Final = {
     Kind.DEVICE_LOST: EventKind.DEVICE_LOST,
     Kind.DECISION_NEEDED: EventKind.DECISION_NEEDED,
     Kind.CONSENT_WITHDRAWN: EventKind.CONSENT_WITHDRAWN,
+    Kind.NURSE_LEFT: EventKind.NO_NURSE,
 }
 
 
@@ -155,18 +225,21 @@ def reading(entry: Entry) -> Reading:
     )
 
 
-def _of_sample(one: Sample) -> Reading:
-    def quantity(value: int | None, unit: str) -> Quantity | None:
-        return None if value is None else Quantity.parse(f"{value} {unit}")
+@lru_cache(maxsize=4096)
+def quantity(value: int | None, unit: str) -> Quantity | None:
+    """A value of a monitor with its unit; None is not measured."""
+    return None if value is None else Quantity.parse(f"{value} {unit}")
 
+
+def _of_sample(one: Sample) -> Reading:
     return Reading(
         id=f"{one.device}:{one.seq:012d}",
         at=one.at,
         recorded_at=one.recorded_at,
         source=Source.STREAM,
-        heart_rate=quantity(one.heart_rate, "/min"),
-        resp_rate=quantity(one.resp_rate, "/min"),
-        spo2=quantity(one.spo2, "%"),
+        heart_rate=quantity(one.heart_rate, UNITS["heart_rate"]),
+        resp_rate=quantity(one.resp_rate, UNITS["resp_rate"]),
+        spo2=quantity(one.spo2, UNITS["spo2"]),
     )
 
 

@@ -88,6 +88,7 @@ class Kind:
     DEVICE = "device"
     DEVICE_LOST = "device-lost"
     HANDOVER = "handover"
+    NURSE_LEFT = "nurse-left"
     CLOSED = "closed"
     ERROR = "entered-in-error"
     PAPER_CHECKED = "paper-checked"

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from schemas.values import Quantity
-from services.session_logging.domain.alarms import Sample
+from services.session_logging.domain.alarms import UNITS, Sample, quantity
 from services.therapies.evidence import Thresholds
 
 __all__ = ["Judged", "Why", "judge"]
 
 _SKEW: Final = dt.timedelta(seconds=5)
 """How far a monitor's clock may be ahead of the clinic's."""
-_UNITS: Final = {"heart_rate": "/min", "resp_rate": "/min", "spo2": "%"}
+_SIGNALS: Final = tuple((name, unit, f"possible.{name}") for name, unit in UNITS.items())
 
 
 class Why(StrEnum):
@@ -86,8 +85,8 @@ def _wrong(
         return Why.EARLY
     if until is not None and one.at > until:
         return Why.AFTER
-    for name, unit in _UNITS.items():
-        value = getattr(one, name)
-        if value is not None and (value < 0 or rules[f"possible.{name}"].met_by(Quantity.parse(f"{value} {unit}"))):
+    for name, unit, limit in _SIGNALS:
+        value = quantity(getattr(one, name), unit)
+        if value is not None and (value.value < 0 or rules[limit].met_by(value)):
             return Why.IMPOSSIBLE
     return None

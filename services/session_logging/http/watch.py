@@ -12,12 +12,12 @@ from services.runtime.edge.fields import Code, Id, Instant, Quantity, Request, R
 from services.runtime.edge.policy import Bearer, role_is_enough
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.edge.problems import ProblemType
-from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, NaturalKey, Route, reply
+from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Find, Found, NaturalKey, Route, reply
 from services.runtime.messaging.changes import Changes, Context, Rejected, Reply
 from services.runtime.messaging.unit_of_work import Decide
 from services.session_logging.commands.watch import NotBound, Watch
 from services.session_logging.domain.alarms import Raised, Sample
-from services.session_logging.http.sessions import AlertShown, show_alert
+from services.session_logging.http.sessions import READERS, AlertShown, show_alert
 from services.session_logging.http.shared import (
     DEVICE_BOUND,
     LATER,
@@ -31,6 +31,8 @@ from services.session_logging.http.shared import (
     person,
     refused,
 )
+from services.session_logging.store import sessions as store
+from services.session_logging.store import watch as alarms
 from services.therapies import evidence
 
 __all__ = ["VitalsValues", "routes", "typed"]
@@ -38,6 +40,7 @@ __all__ = ["VitalsValues", "routes", "typed"]
 _BOUND = ProblemType("not-bound", 409, "This monitor is not bound to this session")
 _AFTER = ProblemType("after-session", 422, "The session was over then: write an addendum")
 _PAPER = ProblemType("no-paper", 409, "Nothing was typed from paper")
+_NOBODY = ProblemType("nobody-responsible", 409, "No nurse is responsible for this session")
 _SELF_CHECKED = ProblemType("self-checked", 403, "Who typed from paper does not check it")
 _CLOSED = ProblemType("alert-closed", 409, "The alert was resolved already")
 _YOURS = ProblemType("not-of-your-role", 403, "RED and STOP are resolved by a prescriber")
@@ -113,6 +116,19 @@ class BatchShown(Response):
     offset_s: float | None
 
 
+class DueShown(Response):
+    """When the next set of vitals is due, with a pressure in it, by the cadence of the phase; null when none is.
+
+    Attributes:
+        due: it is due now.
+        noticed_at: when the room noticed that it had not come.
+    """
+
+    due_at: Instant | None
+    due: bool
+    noticed_at: Instant | None
+
+
 class DeviceBody(Request):
     """The monitor that was scanned for this session; null if none is bound any more."""
 
@@ -178,6 +194,25 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             NURSES,
             lambda asked, *more: watch.device_lost(asked.path.session, person(asked), *more),
             errors=(OUTSIDE,),
+        ),
+        act_route(
+            "nurse_left",
+            "nurse-left",
+            "Say that the responsible nurse leaves and nobody has taken the patient over",
+            NURSES,
+            lambda asked, *more: watch.nurse_left(asked.path.session, person(asked), *more),
+            errors=(OUTSIDE, _NOBODY),
+        ),
+        Route(
+            name="show_vitals_due",
+            method="GET",
+            path_template="/sessions/{session}/vitals-due",
+            summary="When the next set of vitals is due",
+            policy=Bearer(READERS, of("session")),
+            audit="session.vitals-due",
+            path=SessionPath,
+            response=DueShown,
+            query=_due(watch),
         ),
         act_route(
             "bind_device",
@@ -251,6 +286,26 @@ def typed(body: VitalsValues) -> dict[str, Any]:
     if body.symptoms:
         found["symptoms"] = list(body.symptoms)
     return found
+
+
+def _due(watch: Watch) -> Callable[[Asked[Any, SessionPath]], Find]:
+    def query(asked: Asked[Any, SessionPath]) -> Find:
+        async def find(read: Reader, context: Context) -> Found | Rejected:
+            session = await store.session(read, asked.path.session)
+            if session is None:
+                return Rejected("not-found", status=404)
+            due_at = watch.room.pressure_due(await watch.room.log(read, session), context)
+            noticed = await alarms.dues(read, session.id)
+            shown = DueShown(
+                due_at=due_at,
+                due=due_at is not None and due_at <= context.now,
+                noticed_at=noticed.get(due_at) if due_at else None,
+            )
+            return Found(shown, patient=str(session.patient))
+
+        return find
+
+    return query
 
 
 def _ingest(watch: Watch) -> Callable[[Asked[BatchBody, SessionPath]], Decide]:

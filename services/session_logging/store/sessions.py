@@ -29,6 +29,7 @@ __all__ = [
     "patient_of",
     "plan_row",
     "plan_status",
+    "responsible",
     "review",
     "review_of_session",
     "review_row",
@@ -155,6 +156,14 @@ async def nurse_load(read: Reader, nurse: UUID, session_id: UUID) -> tuple[int, 
     return row["infusing"], row["total"]
 
 
+async def responsible(read: Reader, subject: UUID) -> UUID | None:
+    """Who is responsible now for the session that an alert is of, or for a session."""
+    found: UUID | None = await read.fetchval(
+        "select nurse from session where id = coalesce((select session from alert where id = $1), $1)", subject
+    )
+    return found
+
+
 def session_row(wanted: Session) -> Row:
     """What is written of a session."""
     terms = wanted.terms
@@ -205,9 +214,12 @@ async def head(read: Reader, session_id: UUID) -> int:
     return found or 0
 
 
-def head_row(session_id: UUID, known: int) -> Row:
-    """What whoever records writes, so that of two who record at once one looks again."""
-    return Row("log_head", {"session": session_id}, {}, known)
+def head_row(session_id: UUID, known: int, stands: Mapping[str, Any] | None = None) -> Row:
+    """What whoever records writes, so that of two who record at once one looks again; with where the fold of the log stands
+    then. Without that, the next one folds from the beginning.
+    """
+    values = {} if stands is None else {"fold": stands, "folded": known + 1}
+    return Row("log_head", {"session": session_id}, values, known)
 
 
 async def entries(read: Reader, session_id: UUID, *, all_of_them: bool = False) -> list[Entry]:

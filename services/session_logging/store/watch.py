@@ -1,33 +1,89 @@
 """SQL of samples, alerts and gates."""
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Row
 from services.session_logging.domain.alarms import Raised, Sample
+from services.session_logging.domain.sessions import Review
 
-__all__ = ["alert", "alert_row", "alerts", "evaluations", "known_samples", "page_of", "sample_row", "samples"]
+__all__ = [
+    "Head",
+    "alert",
+    "alert_row",
+    "alerts",
+    "dues",
+    "evaluations",
+    "head",
+    "known_samples",
+    "page_of",
+    "sample_row",
+    "samples",
+    "samples_since",
+]
 
 _ALERT = """select id, session, patient, key, family, tier, rule, value, at, raised_at, late, verify, nurse_by, nurse_at,
                    prescriber_by, prescriber_at, status, action, resolved_by, resolved_at, version from alert"""
 
 
-async def samples(read: Reader, session_id: UUID) -> list[Sample]:
-    """The stream of a session."""
-    rows = await read.fetch(
-        """select device, seq, at, recorded_at, heart_rate, resp_rate, spo2, origin from sample where session = $1
-           order by recorded_at, at, seq""",
+class Head(NamedTuple):
+    """Where the log of a session stands, and what stands beside it.
+
+    Attributes:
+        version: 0 before anything was recorded.
+        stands: the fold of all of it; None when whoever recorded last has not kept one.
+        review: the open one that the session has caused.
+        next_start: when the patient's next session is planned to begin.
+    """
+
+    version: int
+    stands: Mapping[str, Any] | None
+    review: Review | None
+    next_start: dt.datetime | None
+
+
+async def head(read: Reader, session_id: UUID) -> Head:
+    """All of it by one query: a batch asks every time."""
+    row = await read.fetchrow(
+        """select coalesce(h.version, 0) as version, case when h.folded = h.version then h.fold end as stands,
+                  (select min(o.starts_at) from session o
+                   where o.patient = s.patient and o.id <> s.id and o.state <> 'closed') as next_start,
+                  r.id, r.patient, r.session, r.cause, r.opened_at, r.decision, r.decided_by, r.decided_at, r.version as read
+           from session s left join log_head h on h.session = s.id
+           left join review r on r.session = s.id and r.decision is null where s.id = $1""",
         session_id,
     )
+    if row is None:
+        return Head(0, None, None, None)
+    version, stands, next_start, *review = row.values()
+    return Head(version, stands, Review(*review) if review[0] is not None else None, next_start)
+
+
+# With the span of the session, so that only its months are looked into.
+_SAMPLE = """select device, seq, at, recorded_at, heart_rate, resp_rate, spo2, origin from sample where session = $1
+             and at >= (select coalesce(checked_in_at, '-infinity') from session where id = $1)
+             and at <= (select coalesce(closed_at + interval '1 min', 'infinity') from session where id = $1)"""
+
+
+async def samples(read: Reader, session_id: UUID) -> list[Sample]:
+    """The stream of a session."""
+    rows = await read.fetch(f"{_SAMPLE} order by recorded_at, at, seq", session_id)
+    return [Sample(*row.values()) for row in rows]
+
+
+async def samples_since(read: Reader, session_id: UUID, at: dt.datetime) -> list[Sample]:
+    """What a monitor has measured after an instant by its own clock."""
+    rows = await read.fetch(f"{_SAMPLE} and at > $2 order by recorded_at, at, seq", session_id, at)
     return [Sample(*row.values()) for row in rows]
 
 
 async def known_samples(read: Reader, session_id: UUID, batch: Sequence[Sample]) -> list[Sample]:
     """What has come before under a number or an instant of a batch, all of one monitor."""
     rows = await read.fetch(
-        """select device, seq, at, recorded_at, heart_rate, resp_rate, spo2, origin from sample
-           where session = $1 and device = $2 and (seq = any($3) or at = any($4))""",
+        f"{_SAMPLE} and device = $2 and (seq = any($3) or at = any($4))",
         session_id,
         batch[0].device,
         [one.seq for one in batch],
@@ -97,6 +153,12 @@ async def evaluations(read: Reader, session_id: UUID) -> list[Record]:
            order by evaluated_at desc, id desc""",
         session_id,
     )
+
+
+async def dues(read: Reader, session_id: UUID) -> dict[dt.datetime, dt.datetime]:
+    """Sets of vitals that were not taken when they were due: when that was, and when it was noticed."""
+    rows = await read.fetch("select due_at, raised_at from vitals_due where session = $1", session_id)
+    return {row["due_at"]: row["raised_at"] for row in rows}
 
 
 async def page_of(read: Reader, keys: Sequence[str]) -> list[UUID]:

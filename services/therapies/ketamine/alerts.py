@@ -12,11 +12,11 @@ value counts at once.
 
 import bisect
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Any, Final
 
 from schemas.values import Moment, Quantity
 from services.therapies.evidence import Assessment, Evaluation, Outcome, Problem, Rejected, Threshold, Thresholds
@@ -36,9 +36,13 @@ __all__ = [
     "alert_key",
     "alerts",
     "begin",
+    "continues",
     "fold",
+    "kept",
     "next_silence",
+    "order",
     "pressure_due",
+    "resume",
     "step",
 ]
 
@@ -148,19 +152,23 @@ def alert_key(family: str, tier: Tier, at: dt.datetime) -> str:
     return f"{family}/{tier.name}/{at.isoformat()}"
 
 
+Order = tuple[dt.datetime, dt.datetime, str]
+
+
 @dataclass(slots=True)
 class AlertState:
     """Everything the fold knows. A value: never changed, ``step`` and ``advance`` give a new one.
 
     ``open`` is the highest tier open per family; ``accepted`` the AMBER values of the gate's set, shown as accepted and
-    firing again only when worse. The rest is bookkeeping of the rules.
+    firing again only when worse; ``last`` the place in the log of the entry behind which it stands; ``resumed`` whether
+    the log before that is missing (``resume``). The rest is bookkeeping of the rules.
     """
 
     start: dt.datetime
     baseline: VitalsSet | None
     clock: dt.datetime
     silent_from: dt.datetime
-    log: tuple[Reading | Event, ...] = ()
+    log: "list[Reading | Event]" = field(default_factory=list)
     alerts: tuple[Alert, ...] = ()
     open: dict[str, Tier] = field(default_factory=dict)
     accepted: dict[str, Quantity] = field(default_factory=dict)
@@ -174,6 +182,8 @@ class AlertState:
     symptoms: frozenset[str] = frozenset()
     ended: dt.datetime | None = None
     closed: dt.datetime | None = None
+    last: Order | None = None
+    resumed: bool = False
 
     def _copy(self) -> "AlertState":
         # Written out: this runs for every sample, and ``dataclasses.replace`` takes longer than the rules.
@@ -182,7 +192,7 @@ class AlertState:
             self.baseline,
             self.clock,
             self.silent_from,
-            self.log,
+            self.log.copy(),
             self.alerts,
             dict(self.open),
             self.accepted,
@@ -196,6 +206,8 @@ class AlertState:
             self.symptoms,
             self.ended,
             self.closed,
+            self.last,
+            self.resumed,
         )
 
 
@@ -216,6 +228,15 @@ LIMIT_KEYS: Final = {
     for families in FAMILIES.values()
     for family in families
 }
+# Written out: what a stream is judged by is looked up for every sample.
+STREAM_KEYS: Final = {
+    signal: tuple(
+        (family, tier, key, f"dwell.{family}.{tier.name}") for family in FAMILIES[signal] for tier, key in LIMIT_KEYS[family]
+    )
+    for signal in STREAMED
+}
+POSSIBLE_KEYS: Final = {signal: f"possible.{signal}" for signal in FAMILIES}
+PLAUSIBLE_KEYS: Final = {signal: (f"plausible.{signal}.low", f"plausible.{signal}.high") for signal in FAMILIES}
 EVENT_ALERTS: Final[Mapping[EventKind, tuple[str, Tier]]] = {
     EventKind.DEVICE_LOST: ("spo2_gap", Tier.STOP),
     EventKind.DECISION_NEEDED: ("decision_needed", Tier.RED),
@@ -252,16 +273,15 @@ def step(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertState
             resolution by
         someone who may not.
     """
-    late = bool(state.log) and _order(entry) <= _order(state.log[-1])
-    if late and _known(state.log, entry):
+    behind = _behind(state, entry)
+    if behind and _known(state, entry):
         return state, ()
     problems = _impossible(state, entry, rules)
     if problems:
         return Rejected(problems)
-    if (state.log and _order(entry) < _order(state.log[-1])) or entry.recorded_at < state.clock:
+    if behind:
         return _refold(state, entry, rules)
     work = state._copy()
-    work.log = (*work.log, entry)
     _apply(work, entry, rules)
     return work, work.alerts[len(state.alerts) :]
 
@@ -300,30 +320,133 @@ def pressure_due(state: AlertState, rules: Thresholds) -> dt.datetime | None:
 
 
 def fold(state: AlertState, entries: Iterable[Entry], now: dt.datetime, rules: Thresholds) -> AlertState | Rejected:
-    """Replay: all entries in whatever order, then time to ``now``."""
-    for entry in sorted(entries, key=_order):
-        result = step(state, entry, rules)
-        if isinstance(result, Rejected):
-            return result
-        state = result[0]
-    return advance(state, now, rules)[0]
+    """Replay: all entries in whatever order, then time to ``now``. The same as many a ``step``, without a copy for each."""
+    work = state._copy()
+    for entry in sorted(entries, key=order):
+        if _behind(work, entry):
+            result = step(work, entry, rules)
+            if isinstance(result, Rejected):
+                return result
+            work = result[0]
+        elif problems := _impossible(work, entry, rules):
+            return Rejected(problems)
+        else:
+            _apply(work, entry, rules)
+    return advance(work, now, rules)[0]
 
 
-def _order(entry: Entry) -> tuple[dt.datetime, dt.datetime, str]:
+# --- Kept beside the log ----------------------------------------------------------------------------------------------
+
+
+def kept(state: AlertState) -> dict[str, Any]:
+    """A state as JSON, to be kept beside its log: neither the log itself nor the alerts, which are kept already."""
+    return {
+        "clock": state.clock.isoformat(),
+        "silent_from": state.silent_from.isoformat(),
+        "open": {family: tier.value for family, tier in state.open.items()},
+        "runs": [[family, tier.value, since.isoformat()] for (family, tier), since in state.runs.items()],
+        "newest": {signal: at.isoformat() for signal, at in state.newest.items()},
+        "pressures": [[at.isoformat(), *point] for at, *point in state.pressures],
+        "gaps_done": [[family, at.isoformat(), tier.value] for family, (at, tier) in state.gaps_done.items()],
+        "recheck_from": state.recheck_from and state.recheck_from.isoformat(),
+        "awake_sets": state.awake_sets,
+        "on_oxygen": state.on_oxygen,
+        "symptoms": sorted(state.symptoms),
+        "ended": state.ended and state.ended.isoformat(),
+        "closed": state.closed and state.closed.isoformat(),
+        "last": state.last and [state.last[0].isoformat(), state.last[1].isoformat(), state.last[2]],
+    }
+
+
+def resume(state: AlertState, data: Mapping[str, Any]) -> AlertState:
+    """The state that was ``kept``, put on the one with which its session began. It goes on with what ``continues`` it only."""
+
+    def at(text: str | None) -> dt.datetime | None:
+        return dt.datetime.fromisoformat(text) if text else None
+
+    def instant(text: str) -> dt.datetime:
+        return dt.datetime.fromisoformat(text)
+
+    def tier(value: int | None) -> Tier | None:
+        return Tier(value) if value is not None else None
+
+    work = state._copy()
+    work.clock, work.silent_from = instant(data["clock"]), instant(data["silent_from"])
+    work.open = {family: Tier(value) for family, value in data["open"].items()}
+    work.runs = {(family, Tier(value)): instant(since) for family, value, since in data["runs"]}
+    work.newest = {signal: instant(when) for signal, when in data["newest"].items()}
+    work.pressures = tuple(
+        (instant(when), identifier, tier(high), tier(diastolic), tier(low))
+        for when, identifier, high, diastolic, low in data["pressures"]
+    )
+    work.gaps_done = {family: (instant(when), Tier(value)) for family, when, value in data["gaps_done"]}
+    work.recheck_from = at(data["recheck_from"])
+    work.awake_sets, work.on_oxygen = data["awake_sets"], data["on_oxygen"]
+    work.symptoms = frozenset(data["symptoms"])
+    work.ended, work.closed = at(data["ended"]), at(data["closed"])
+    last = data["last"]
+    work.last = last and (instant(last[0]), instant(last[1]), last[2])
+    work.resumed = True
+    return work
+
+
+def continues(state: AlertState, entries: Sequence[Entry], rules: Thresholds) -> bool:
+    """Whether a state can take entries without the log before it: all of them are behind it, and where a sample of a stream is
+    older than what is known of its signal, neither it nor anything that it could be a part of is in a band.
+    """
+    last, newest, late = state.last, dict(state.newest), set()
+    for entry in sorted(entries, key=order):
+        if (last is not None and order(entry) <= last) or entry.recorded_at < state.clock:
+            return False
+        last = order(entry)
+        if isinstance(entry, Event):
+            continue
+        for signal in STREAMED:
+            if getattr(entry, signal) is None:
+                continue
+            known = newest.get(signal)
+            if known is None or entry.at >= known:
+                newest[signal] = entry.at
+            elif entry.source is Source.STREAM:
+                late.add(signal)
+    runs = {family for family, _ in state.runs}
+    values = [(s, _value(e, s)) for s in late for e in entries if isinstance(e, Reading) and e.source is Source.STREAM]
+    return all(runs.isdisjoint(FAMILIES[signal]) for signal in late) and not any(
+        value is not None and _in_some_band(signal, value, rules) for signal, value in values
+    )
+
+
+def _in_some_band(signal: str, value: Quantity, rules: Thresholds) -> bool:
+    limits = (rules.values.get(key) for _, _, key, _ in STREAM_KEYS[signal])
+    return any(limit is not None and limit.met_by(value) for limit in limits)
+
+
+def _whole(state: AlertState) -> "list[Reading | Event]":
+    if state.resumed:
+        raise LookupError("what does not continue a resumed state needs the log before it")
+    return state.log
+
+
+def order(entry: Entry) -> Order:
+    """The place of an entry in its log: by when it was recorded."""
     return entry.recorded_at, entry.at, entry.id
 
 
-def _known(log: tuple[Entry, ...], entry: Entry) -> bool:
-    index = bisect.bisect_left(log, _order(entry), key=_order)
-    return index < len(log) and _order(log[index]) == _order(entry)
+def _behind(state: AlertState, entry: Entry) -> bool:
+    """Whether an entry belongs before one that the state has, or before its time."""
+    return (state.last is not None and order(entry) <= state.last) or entry.recorded_at < state.clock
+
+
+def _known(state: AlertState, entry: Entry) -> bool:
+    log = _whole(state)
+    index = bisect.bisect_left(log, order(entry), key=order)
+    return index < len(log) and order(log[index]) == order(entry)
 
 
 def _refold(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[AlertState, tuple[Alert, ...]]:
     """An entry delivered after later ones: fold all of them anew in the order they were recorded."""
     work = begin(state.start, state.baseline, rules)
-    log = sorted((*state.log, entry), key=_order)
-    for one in log:
-        work.log = (*work.log, one)
+    for one in sorted((*_whole(state), entry), key=order):
         _apply(work, one, rules)
     _silence(work, state.clock, rules)
     work.clock = state.clock
@@ -342,10 +465,12 @@ def _impossible(state: AlertState, entry: Entry, rules: Thresholds) -> tuple[Pro
         if entry.kind is EventKind.RESOLVED and entry.role != "prescriber" and tier is not None and tier > Tier.AMBER:
             problems.append(Problem("not-allowed", "role", "RED and STOP are resolved by a prescriber"))
         return tuple(problems)
-    for signal in FAMILIES:
+    for signal, key in POSSIBLE_KEYS.items():
         value = _value(entry, signal)
-        limit = rules.values.get(f"possible.{signal}")
-        if value is not None and (value.value < 0 or (limit is not None and limit.met_by(value))):
+        if value is None:
+            continue
+        limit = rules.values.get(key)
+        if value.value < 0 or (limit is not None and limit.met_by(value)):
             problems.append(Problem("impossible", signal, f"{value} is physically impossible"))
     for signal, highest in (("moaa_s", 5), ("cadss6", 24)):
         scored = _value(entry, signal)
@@ -363,6 +488,8 @@ def _value(source: Reading | VitalsSet | None, signal: str) -> Quantity | None:
 
 
 def _apply(work: AlertState, entry: Entry, rules: Thresholds) -> None:
+    work.log.append(entry)
+    work.last = order(entry)
     # Silence up to this instant is judged by what was known before the entry; at the instant itself the entry counts.
     _silence(work, entry.recorded_at, rules, inclusive=False)
     work.clock = max(work.clock, entry.recorded_at)
@@ -448,7 +575,7 @@ def _accepted(work: AlertState, family: str, value: Quantity, rules: Thresholds)
 
 
 def _implausible(signal: str, value: Quantity, rules: Thresholds) -> bool:
-    limits = (rules.values.get(f"plausible.{signal}.{end}") for end in ("low", "high"))
+    limits = (rules.values.get(key) for key in PLAUSIBLE_KEYS[signal])
     return any(limit is not None and limit.met_by(value) for limit in limits)
 
 
@@ -555,24 +682,24 @@ def _in_band(work: AlertState, family: str, tier: Tier, value: Quantity, rules: 
 
 
 def _sample(work: AlertState, r: Reading, signal: str, value: Quantity, rules: Thresholds, superseded: bool) -> None:
-    verify = _implausible(signal, value, rules)
-    samples = _samples(work, signal) if superseded else []
-    for family in FAMILIES[signal]:
-        for tier in WORST_FIRST:
-            limit = rules.values.get(f"alert.{family}.{tier.name}")
-            if limit is None:
-                continue
-            dwell = rules[f"dwell.{family}.{tier.name}"]
-            if superseded:
-                _late_sample(work, r, samples, family, tier, dwell, rules)
-            elif _in_band(work, family, tier, value, rules):
-                since = work.runs.setdefault((family, tier), r.at)
-                if dwell.reached(r.at - since):
-                    late = rules["late"].reached(r.recorded_at - r.at)
-                    shown = str(value)
-                    _raise(work, family, tier, r.at, since, shown, limit.key, r.recorded_at, late=late, verify=verify)
-            else:
-                work.runs.pop((family, tier), None)
+    samples: Samples | None = None
+    for family, tier, key, dwell in STREAM_KEYS[signal]:
+        limit = rules.values.get(key)
+        if limit is None:
+            continue
+        inside = limit.met_by(value) and not (tier is Tier.AMBER and _accepted(work, family, value, rules))
+        if superseded:
+            since = work.runs.get((family, tier))
+            if inside or (since is not None and since < r.at):
+                samples = _samples(work, signal) if samples is None else samples
+                _late_sample(work, r, samples, family, tier, rules[dwell], rules)
+        elif inside:
+            since = work.runs.setdefault((family, tier), r.at)
+            if rules[dwell].reached(r.at - since):
+                late, verify = rules["late"].reached(r.recorded_at - r.at), _implausible(signal, value, rules)
+                _raise(work, family, tier, r.at, since, str(value), key, r.recorded_at, late=late, verify=verify)
+        elif work.runs:
+            work.runs.pop((family, tier), None)
     if signal == "spo2":
         _oxygen_run(work, r, value, rules, superseded)
 
@@ -584,7 +711,7 @@ def _samples(work: AlertState, signal: str) -> Samples:
     """Every sample of a stream so far, in true time."""
     found = [
         (entry.at, value)
-        for entry in work.log
+        for entry in _whole(work)
         if isinstance(entry, Reading) and entry.source is Source.STREAM and (value := _value(entry, signal)) is not None
     ]
     return sorted(found, key=lambda sample: sample[0])
@@ -657,9 +784,10 @@ def _silence(work: AlertState, until: dt.datetime, rules: Thresholds, *, inclusi
 def _watched(state: AlertState, rules: Thresholds) -> list[tuple[str, Tier, Threshold, dt.datetime]]:
     """Of what silence is an alert now: family, tier, limit, and since when it is silent."""
     last = max(state.start, state.pressures[-1][0]) if state.pressures else state.start
-    watched = [("bp_gap", tier, rules[key], last) for tier, key in BP_GAP[state.ended is not None]]
-    if state.awake_sets < rules["gap.spo2.awake_sets"].count:
-        watched += [("spo2_gap", tier, rules[key], state.silent_from) for tier, key in SPO2_GAP]
+    signed = rules.values
+    watched = [("bp_gap", tier, signed[key], last) for tier, key in BP_GAP[state.ended is not None]]
+    if state.awake_sets == 0 or state.awake_sets < signed["gap.spo2.awake_sets"].count:
+        watched += [("spo2_gap", tier, signed[key], state.silent_from) for tier, key in SPO2_GAP]
     if state.recheck_from is not None:
         watched.append(("bp_recheck", Tier.STOP, rules["recheck.red.overdue"], state.recheck_from))
     return watched

@@ -1,6 +1,7 @@
 """Ketamine: alerts in the session. Every cell of the table, dwell, repetition, lateness, silence, order."""
 
 import datetime as dt
+import json
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -22,8 +23,12 @@ from services.therapies.ketamine.alerts import (
     advance,
     alerts,
     begin,
+    continues,
     fold,
+    kept,
     next_silence,
+    order,
+    resume,
     step,
 )
 from services.therapies.ketamine.gates import VitalsSet
@@ -744,6 +749,40 @@ def test_any_order_of_arrival_gives_the_same_alerts_once_all_are_in(given_: list
     assert state.open == in_order.open
     # Whatever the state holds in the end was also given to the caller at some step.
     assert {a.id for a in state.alerts} <= told
+
+
+@settings(max_examples=200, deadline=None)
+@given(entries, st.integers(0, 12))
+def test_a_fold_that_was_kept_goes_on_as_if_it_had_never_stopped(given_: list[Reading | Event], cut: int) -> None:
+    begun = begin(T0, vitals(heart_rate=72), RULES)
+    log = sorted(given_, key=order)
+    before, after = log[:cut], log[cut:]
+    first = fold(begun, before, before[-1].recorded_at if before else T0, RULES)
+    assert isinstance(first, AlertState)
+    resumed = resume(begun, json.loads(json.dumps(kept(first))))
+    try:
+        on = fold(resumed, after, minute(35), RULES)
+    except LookupError:
+        assert not continues(resumed, after, RULES), "what needs the log before it is known before"
+        return
+    whole = fold(begun, log, minute(35), RULES)
+    assert isinstance(on, AlertState)
+    assert isinstance(whole, AlertState)
+    assert (*first.alerts, *on.alerts) == whole.alerts
+    assert kept(on) == kept(whole)
+
+
+def test_what_a_kept_fold_cannot_judge_alone_is_known_before() -> None:
+    begun = begin(T0, vitals(), RULES)
+    first = run(*(reading(at, source=Source.STREAM, spo2=98) for at in (1, 2)), baseline=vitals())
+    resumed = resume(begun, kept(first))
+    assert continues(resumed, [reading(3, source=Source.STREAM, spo2=90)], RULES)
+    calm, low = (reading(1.5, recorded=3, source=Source.STREAM, spo2=value) for value in (98, 90))
+    assert continues(resumed, [calm], RULES)
+    assert not continues(resumed, [low], RULES), "it may complete a run of older samples"
+    assert not continues(resumed, [low, calm], RULES)
+    assert continues(resumed, [replace(low, source=Source.TYPED)], RULES)
+    assert not continues(resumed, [reading(1.9, spo2=98)], RULES), "it was recorded before the last one"
 
 
 WORSE = {
