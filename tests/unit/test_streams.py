@@ -95,3 +95,13 @@ def test_a_spike_of_one_second_is_as_high_in_the_curve_as_it_was() -> None:
     assert [one.low for one in curve if one.from_at <= stream[1234].at <= one.to_at] == [71]
     assert sum(one.samples for one in curve) == 3599
     assert thinned(stream, 50)["resp_rate"] == []
+
+
+def test_a_gap_stays_one_and_what_came_late_lies_where_it_was_true() -> None:
+    stream = [sample(second, second, spo2=98) for second in [*range(300), *range(900, 1200)]]
+    curve = thinned(list(reversed(stream)), 60)["spo2"]
+    assert all(one.to_at - one.from_at < dt.timedelta(seconds=20) for one in curve), "no span reaches over the gap"
+    assert sum(one.samples for one in curve) == 600
+    assert [one.from_at for one in curve] == sorted(one.from_at for one in curve)
+    assert thinned([], 60) == {"heart_rate": [], "resp_rate": [], "spo2": []}
+    assert [one.samples for one in thinned(stream[:1], 60)["spo2"]] == [1]
