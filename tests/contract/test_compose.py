@@ -19,6 +19,7 @@ from services.cli.operate.access import OperatorSettings
 from services.cli.stack.jars import KAFKA_VERSION
 from services.cli.stack.livekit import LIVEKIT_VERSION, WEBHOOK
 from services.cli.stack.postgres import MAJOR, MAX_CONNECTIONS
+from services.follow_up.settings import MessageSettings
 from services.runtime import serve
 from services.runtime.service import Service
 from services.runtime.settings import DatabaseSettings, KafkaSettings, ServiceSettings
@@ -47,7 +48,7 @@ def variables(*sections: type[BaseSettings]) -> set[str]:
     return found
 
 
-OWN_READS = {"video-visits": variables(LiveKitSettings)}
+OWN_READS = {"video-visits": variables(LiveKitSettings), "follow-up": variables(MessageSettings)}
 SERVICE_READS = variables(*get_type_hints(ServiceSettings).values())
 JOBS_READ = variables(DatabaseSettings, KafkaSettings, OperatorSettings)
 

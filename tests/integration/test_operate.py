@@ -412,6 +412,15 @@ async def test_the_clock_stays_while_a_service_has_earlier_work_left(operator: O
     assert not await world.value("select count(*) from fired")
 
 
+async def test_whoever_waits_for_the_clock_is_told_that_it_was_moved(operator: Operator) -> None:
+    world = operator.world
+    # Its polls come far too late for this test.
+    ledger = await world.spawn(TELEMED_MESSAGING_POLL_S="600")
+    await set_timers(world, ledger, 3600)
+    await world.advance(3600)
+    await eventually(lambda: world.value("select count(*) = 1 from fired"), what="the timer is carried out")
+
+
 @pytest.mark.parametrize("environment", [None, "production"])
 async def test_the_clock_never_moves_in_production(operator: Operator, environment: str | None) -> None:
     error = await operator.refused("clock", "advance", "--by-seconds", "60", *BY, TELEMED_ENV=environment)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.follow_up.settings import MessageSettings
 from services.runtime.settings import (
     DatabaseSettings,
     Environment,
@@ -169,3 +170,17 @@ def test_the_same_server_as_another_role_never_inherits_a_password(monkeypatch: 
 def test_mail_settings_have_an_operator_who_is_always_there(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, **GOOD)
     assert load(SmtpSettings).operator
+
+
+def test_a_clinic_in_production_names_itself_to_its_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"CLINIC": "Oak Street", "PHONE": "+1 212 555 0143", "OUT_OF_HOURS": "+1 212 555 0144"}
+    given(monkeypatch, **{f"TELEMED_MESSAGES_{name}": value for name, value in told.items()})
+    with pytest.raises(SettingsError, match=r"TELEMED_MESSAGES: .*production must say its own link_url"):
+        load(MessageSettings)
+    given(monkeypatch, TELEMED_MESSAGES_LINK_URL="https://oak.example/link")
+    assert load(MessageSettings).phone == "+1 212 555 0143"
+
+
+def test_a_local_stack_has_an_example_of_a_clinic(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, TELEMED_ENV="local")
+    assert load(MessageSettings).phone == "+1 555 0100"

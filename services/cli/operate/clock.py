@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.runtime.database import Connection
-from services.runtime.messaging.inbox import Subscription
 from services.runtime.service import Service
 
 __all__ = ["Clock", "NotQuiet", "Standing", "Target", "advance", "quiet", "show", "standing"]
@@ -150,52 +149,55 @@ async def quiet(connection: Connection, services: Sequence[Service], prefix: str
 
 async def standing(connection: Connection, services: Sequence[Service], prefix: str) -> Standing:
     """How far everybody is. One statement, one snapshot: whatever is under way shows as not done in it."""
-    parts = [*map(_own_work, services)]
-    topics: list[list[str]] = []
+    consumers: list[str] = []
+    topics: list[str] = []
     for service in services:
         for subscription in service.subscriptions:
             kinds = [service.registry.get(name) for name in subscription.handlers]
-            topics.append(sorted({kind.topic(prefix) for kind in kinds if kind is not None}))
-            parts.append(_behind(service, subscription, services, f"${len(topics)}::text[]"))
-    due = " union all ".join(f"select min(due_at) as due_at from {one.schema}.timer, clock {_AHEAD}" for one in services)
+            heard = sorted({kind.topic(prefix) for kind in kinds if kind is not None})
+            consumers += [subscription.consumer] * len(heard)
+            topics += heard
+
+    def of_all(query: str) -> str:
+        return " union all ".join(query.format(name=one.name, schema=one.schema) for one in services)
+
     row = await connection.fetchrow(
-        f"""with clock as materialized (select runtime.clinic_now() as now)
-            select now, (select min(due_at) from ({due}) ahead) as next_due,
-                   array(select line from ({" union all ".join(parts)}) work (line, count) where count > 0) as unfinished
+        f"""with clock as materialized (select runtime.clinic_now() as now),
+                 head as materialized ({of_all(_HEADS)}),
+                 reached as materialized ({of_all(_REACHED)}),
+                 set_aside as materialized ({of_all(_SET_ASIDE)}),
+                 behind as (
+                     select consumer, count(*)
+                     from unnest($1::text[], $2::text[]) listens (consumer, topic)
+                     join head using (topic)
+                     left join reached using (consumer, source)
+                     where (reached.source is null or (reached.epoch, reached.sequence) < (head.epoch, head.sequence))
+                       and not exists (select from set_aside where (set_aside.consumer, set_aside.source, set_aside.event_id)
+                                                                 = (listens.consumer, head.source, head.last_event_id))
+                     group by consumer)
+            select now, (select min(due_at) from ({of_all(_NEXT_DUE)}) ahead) as next_due,
+                   array(select format('%s: %s %s', name, count, what) from ({of_all(_OWN_WORK)}) work where count > 0)
+                   || array(select format('%s: %s sources not read to their end', consumer, count) from behind) as unfinished
             from clock""",
-        *topics,
+        consumers,
+        topics,
     )
     assert row is not None  # noqa: S101 - the clock has one row
     return Standing(row["now"], tuple(row["unfinished"]), row["next_due"])
 
 
-_AHEAD = "where status = 'waiting' and due_at > clock.now"
-
-
-def _own_work(service: Service) -> str:
-    """Lines of what a service has not done yet, and how much of it."""
-    schema = service.schema
-    counted = {
-        "events not published": f"{schema}.outbox_pending",
-        "timers due": f"{schema}.timer, clock where status = 'waiting' and due_at <= clock.now",
-        "calls under way": f"{schema}.timer where status = 'sending'",
-        "parked events about to be tried": f"{schema}.parked where status = 'waiting' and next_at <= clock_timestamp()",
-    }
-    return " union all ".join(
-        f"select format('{service.name}: %s {what}', count(*)), count(*) from {rows}" for what, rows in counted.items()
-    )
-
-
-def _behind(service: Service, subscription: Subscription, services: Sequence[Service], topics: str) -> str:
-    """A line about the sources whose last event a consumer has neither applied nor set aside."""
-    schema, consumer = service.schema, subscription.consumer
-    sources = " union all ".join(
-        f"""select 1 from {owner.schema}.stream s
-            join {owner.schema}.outbox o on o.source = s.source and o.sequence = s.sequence
-            left join {schema}.consumer_cursor c on c.consumer = '{consumer}' and c.source = s.source
-            where o.topic = any({topics}) and (c.source is null or (c.epoch, c.sequence) < (s.epoch, s.sequence))
-              and not exists (select 1 from {schema}.parked p where p.consumer = '{consumer}' and p.source = s.source
-                              and p.event_id = s.last_event_id)"""
-        for owner in services
-    )
-    return f"select format('{consumer}: %s sources not read to their end', count(*)), count(*) from ({sources}) behind"
+_HEADS = """select topic, source, stream.epoch, sequence, last_event_id
+            from {schema}.stream join {schema}.outbox using (source, sequence)"""
+"""Each source's last event."""
+_REACHED = "select consumer, source, epoch, sequence from {schema}.consumer_cursor"
+_SET_ASIDE = "select consumer, source, event_id from {schema}.parked"
+_NEXT_DUE = "select min(due_at) as due_at from {schema}.timer, clock where status = 'waiting' and due_at > now"
+_OWN_WORK = " union all ".join(
+    f"select '{{name}}' as name, '{what}' as what, count(*) as count from {rows}"
+    for what, rows in {
+        "events not published": "{schema}.outbox_pending",
+        "timers due": "{schema}.timer, clock where status = 'waiting' and due_at <= now",
+        "calls under way": "{schema}.timer where status = 'sending'",
+        "parked events about to be tried": "{schema}.parked where status = 'waiting' and next_at <= clock_timestamp()",
+    }.items()
+)

@@ -228,12 +228,15 @@ class Relay:
     async def _connect(self) -> Connection:
         # By index whatever the statistics say: a backlog comes suddenly, and a join or a sort that seems cheap for few rows
         # walks the whole outbox (measured: 25 us of PostgreSQL a row with 100k pending instead of 4, growing with both tables).
-        return await self.database.connect(
+        connection = await self.database.connect(
             "relay",
             idle_in_transaction_s=self.settings.send_timeout_s + 2,
             enable_seqscan="off",
             enable_bitmapscan="off",
         )
+        # The one connection that stands all the time also hears that the clinic clock was moved.
+        await connection.add_listener("clinic_clock", lambda *_: self.unit_of_work.wake.timers.set())
+        return connection
 
     async def _started_producer(self) -> AIOKafkaProducer:
         if self._producer is None:

@@ -111,11 +111,10 @@ class Timers:
                 wait = 0.0 if done else await self._until_next()
             except Exception as error:  # noqa: BLE001 - requests must go on, whatever the clients make of their servers
                 _log.warning("timers-interrupted", error_class=type(error).__name__)
-            wake = self.unit_of_work.wake.timers
             if wait:
                 with suppress(TimeoutError):
-                    await within(wait, wake.wait())
-            wake.clear()
+                    await within(wait, self.unit_of_work.wake.timers.wait())
+            self.unit_of_work.wake.timers.clear()
 
     # --- effects in this database ----------------------------------------------------------------------------------
 

@@ -108,12 +108,11 @@ class Wake:
 
     def after(self, written: Iterable[RowChanges]) -> None:
         """Wake whoever has new work."""
-        for changes in written:
-            if isinstance(changes, Changes):
-                if changes.events:
-                    self.relay.set()
-                if changes.timers or changes.pages:
-                    self.timers.set()
+        work = [changes for changes in written if isinstance(changes, Changes)]
+        if any(changes.events for changes in work):
+            self.relay.set()
+        if any(changes.timers or changes.pages for changes in work):
+            self.timers.set()
 
 
 async def read_context(connection: Connection) -> Context:
