@@ -23,7 +23,7 @@ body{font:12px/1.35 sans-serif;color:#000;background:#fff;max-width:186mm;margin
 h1{font-size:18px;margin:0 0 2mm}h2{font-size:14px;margin:5mm 0 1mm;border-bottom:1px solid #000;break-after:avoid}
 table{border-collapse:collapse;width:100%}th,td{border:1px solid #888;padding:1px 4px;text-align:left;vertical-align:top}
 th{background:#eee}tr,figure{break-inside:avoid}figure{margin:0}.state{border:2px solid #000;padding:2mm;font-weight:bold}
-.wrong{text-decoration:line-through}figcaption,footer{font-size:10px}td{overflow-wrap:anywhere}
+.wrong{text-decoration:line-through}figcaption,footer{font-size:10px}td{overflow-wrap:anywhere}td:first-child{white-space:nowrap}
 """
     + DRAWING
 )
