@@ -62,6 +62,7 @@ UNITS: Final[dict[str, tuple[str, Fraction]]] = {
     "mg/min": ("mass rate", Fraction(60)),
     "mL/h": ("volume rate", Fraction(1)),
     "mL/min": ("volume rate", Fraction(60)),
+    "L/min": ("volume rate", Fraction(60_000)),
     "s": ("time", Fraction(1)),
     "min": ("time", Fraction(60)),
     "h": ("time", Fraction(3600)),

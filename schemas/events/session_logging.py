@@ -45,6 +45,8 @@ __all__ = [
     "INFUSION_RESUMED",
     "INFUSION_STARTED",
     "INSTRUMENT_SCORED",
+    "RESCUE_DRUG_GIVEN",
+    "RESCUE_DRUG_IN_ERROR",
     "RISK_FLAGGED",
     "SESSION_CHANGED",
     "SESSION_CLOSED",
@@ -66,6 +68,8 @@ __all__ = [
     "InfusionRateChanged",
     "InfusionResumed",
     "InfusionStarted",
+    "RescueDrugGiven",
+    "RescueDrugInError",
     "SessionChanged",
     "SessionClosed",
     "SessionDischarged",
@@ -224,8 +228,54 @@ class InfusionResumed(EventData):
     resumed_at: AwareDatetime
 
 
+class RescueDrugGiven(EventData):
+    """Another drug than the infusion was given to a patient in the chair.
+
+    Attributes:
+        entry: id of the entry.
+        session: in which.
+        patient: to whom.
+        group: ``antihypertensive``, ``antiemetic``, ``benzodiazepine``, ``oxygen`` or ``other``.
+        drug: which.
+        dose: how much.
+        route: how.
+        ordered_by: which prescriber has ordered it; absent while that is not recorded.
+        given_by: who has given it.
+        given_at: when.
+    """
+
+    entry: OpaqueId
+    session: OpaqueId
+    patient: PatientId
+    group: Code
+    drug: Code
+    dose: Measure
+    route: Code
+    ordered_by: OpaqueId | None = None
+    given_by: OpaqueId
+    given_at: AwareDatetime
+
+
+class RescueDrugInError(EventData):
+    """It was not given, or not like that: what was told under this entry does not count.
+
+    Attributes:
+        entry: id of the entry.
+        session: in which.
+        patient: whose.
+        by: who says so.
+        said_at: when.
+    """
+
+    entry: OpaqueId
+    session: OpaqueId
+    patient: PatientId
+    by: OpaqueId
+    said_at: AwareDatetime
+
+
 class InfusionEnded(EventData):
-    """The pump is off for good.
+    """The pump is off for good. Told again, if what it had delivered was corrected: the last one holds.
 
     Attributes:
         session: of which.
@@ -581,6 +631,31 @@ INFUSION_ENDED = event_type(
     since=SINCE,
     sample=InfusionEnded(session=THING, patient=PATIENT, given=_MG, reason="complete", by=STAFF, ended_at=AT),
 )
+RESCUE_DRUG_GIVEN = event_type(
+    _OWNER,
+    "rescue-drug-given",
+    RescueDrugGiven,
+    since=SINCE,
+    sample=RescueDrugGiven(
+        entry=THING,
+        session=THING,
+        patient=PATIENT,
+        group="antiemetic",
+        drug="ondansetron",
+        dose=Measure(value=Decimal("4"), unit="mg"),
+        route="intravenous",
+        ordered_by=STAFF,
+        given_by=STAFF,
+        given_at=AT,
+    ),
+)
+RESCUE_DRUG_IN_ERROR = event_type(
+    _OWNER,
+    "rescue-drug-in-error",
+    RescueDrugInError,
+    since=SINCE,
+    sample=RescueDrugInError(entry=THING, session=THING, patient=PATIENT, by=STAFF, said_at=AT),
+)
 CONSENT_WITHDRAWN = event_type(
     _OWNER,
     "consent-withdrawn",
@@ -713,6 +788,8 @@ EVENTS = (
     INFUSION_PAUSED,
     INFUSION_RESUMED,
     INFUSION_ENDED,
+    RESCUE_DRUG_GIVEN,
+    RESCUE_DRUG_IN_ERROR,
     CONSENT_WITHDRAWN,
     VITALS_SUMMARISED,
     VITALS_DUE,

@@ -33,6 +33,8 @@ __all__ = [
     "measure",
     "record_asked",
     "record_signed",
+    "rescue_given",
+    "rescue_in_error",
     "review_closed",
     "review_opened",
     "session_changed",
@@ -147,6 +149,30 @@ def infusion_ended(session: Session, given: str, reason: str, by: UUID) -> NewEv
         session=session.id, patient=session.patient, given=measure(given), reason=reason, by=by, ended_at=session.ended_at
     )
     return _event(session_logging.INFUSION_ENDED, session, data)
+
+
+def rescue_given(session: Session, entry: Entry) -> NewEvent:
+    """Another drug than the infusion was given."""
+    said = entry.data
+    data = session_logging.RescueDrugGiven(
+        entry=entry.id,
+        session=session.id,
+        patient=session.patient,
+        group=said["group"],
+        drug=said["drug"],
+        dose=measure(said["dose"]),
+        route=said["route"],
+        ordered_by=UUID(said["ordered_by"]) if said["ordered_by"] else None,
+        given_by=UUID(said["given_by"]),
+        given_at=entry.at,
+    )
+    return _event(session_logging.RESCUE_DRUG_GIVEN, session, data)
+
+
+def rescue_in_error(session: Session, entry: UUID, by: UUID, at: dt.datetime) -> NewEvent:
+    """It was not, or not like that."""
+    data = session_logging.RescueDrugInError(entry=entry, session=session.id, patient=session.patient, by=by, said_at=at)
+    return _event(session_logging.RESCUE_DRUG_IN_ERROR, session, data)
 
 
 def vitals_summarised(session: Session, entry: Entry) -> NewEvent:

@@ -98,6 +98,9 @@ async def test_who_walks_out_leaves_a_ledger_that_calls_until_it_balances(server
         assert (await chair.ask("nurse.a", "closure", {"ending": "eloped"})).ok()["state"] == "closed"
         page = "select status from page where code = 'session.drug-unaccounted'"
         assert await chair.rows(page) == [("open",)]
+        assert (await chair.record())["totals"]["pump"] == "unknown", "what nobody has read agrees with nothing"
+        unread = {"pump_volume": ml("4.0"), "reason": "Nothing was read yet"}
+        assert (await chair.ask("nurse.a", "pump-volume-corrections", unread)).code == "pump-not-read"
         assert (await chair.ask("nurse.a", "pump-volume", {"pump_volume": ml("10.0")})).ok()["pump_volume"] == "10.0 mL"
         assert await chair.rows(page) == [("open",)]
         await chair.waste("0.73")
@@ -106,3 +109,48 @@ async def test_who_walks_out_leaves_a_ledger_that_calls_until_it_balances(server
         assert await chair.rows(page) == [("acknowledged",)]
         assert (await chair.ask("nurse.a", "wastes", {"volume": ml("0.01")})).code == "illegal-move"
         assert (await chair.ask("nurse.a", "pump-volume", {"pump_volume": ml("10.0")})).code == "pump-read"
+
+        # What the pump reports is no more than a figure: 10 mL where 150 mL/h have run for seconds is flagged, not corrected.
+        first = (await chair.record())["totals"]
+        assert (first["pump_volume"], first["given"], first["given_per_kg"]) == ("10.0 mL", "4.00 mg", "0.049 mg/kg")
+        assert (float(first["by_rate"].split()[0]) < 2, first["pump"]) == (True, "differs")
+        wrong: dict[str, object] = {"pump_volume": ml("4.0"), "reason": "canary-9137: read off the pump of chair 2"}
+        for change, code in (
+            ({"pump_volume": ml("100.1")}, "more-than-the-bag"),
+            ({"pump_volume": quantity("4.0", "mg")}, "invalid-body"),
+            ({"reason": ""}, "invalid-body"),
+        ):
+            answer = await chair.ask("nurse.a", "pump-volume-corrections", wrong | change)
+            assert (answer.status, answer.code) == (422, code)
+        assert (await chair.ask("therapist.a", "pump-volume-corrections", wrong)).status == 403
+        assert (await chair.record())["totals"] == first, "what is refused changes nothing"
+        # Corrected: both figures stay, totals and flag follow, and the ledger that was closed on the wrong one calls again.
+        assert (await chair.ask("nurse.b", "pump-volume-corrections", wrong)).ok()["pump_volume"] == "4.0 mL"
+        shown = await chair.record()
+        assert (shown["totals"]["given"], shown["totals"]["pump"]) == ("1.50 mg", "agrees")
+        said = {one["kind"]: one["data"] for one in shown["entries"]}
+        assert said["pump-volume"]["pump_volume"] == "10.0 mL"
+        assert said["pump-corrected"] == {"from": "10.0 mL", "pump_volume": "4.0 mL", "reason": wrong["reason"]}
+        assert await chair.rows(page) == [("acknowledged",), ("open",)]
+        assert await chair.rows("select cause from review where session = $1", chair.id) == [("correction",)]
+        given = "select convert_from(body, 'UTF8')::jsonb #>> '{data,given,value}' from outbox where type like $1 order by id"
+        assert await chair.rows(given, "%infusion-ended%") == [("4.00",), ("1.50",)]
+        # What was witnessed by mistake stays, too, and counts no longer; the rest of the vial is thrown away anew.
+        wastes = await chair.rows("select id from waste where volume = '0.73 mL'")
+        error = f"/wastes/{wastes[0][0]}/error"
+        assert (await chair.ask("nurse.a", error, {"reason": ""})).code == "invalid-body"
+        assert (await chair.ask("nurse.a", error, {"reason": "0.78 mL were left"})).ok()["error_reason"] == "0.78 mL were left"
+        assert (await chair.ask("nurse.a", error, {"reason": "Once more"})).code == "entered-in-error"
+        assert (await chair.ask("nurse.b", f"/wastes/{wastes[0][0]}/witness")).code == "entered-in-error"
+        assert await chair.rows(page) == [("acknowledged",), ("open",)]
+        await chair.waste("0.78")
+        assert await chair.rows(page) == [("acknowledged",), ("acknowledged",)]
+        drug = (await chair.record())["drug"]
+        assert [(one["volume"], one["error_reason"]) for one in drug["wastes"]] == [
+            ("0.18 mL", None),
+            ("0.73 mL", "0.78 mL were left"),
+            ("0.01 mL", None),
+            ("0.78 mL", None),
+        ]
+        await chair.stage.settle()
+        assert not [row for row in await chair.rows("select body from outbox") if b"canary-9137" in bytes(row[0])]

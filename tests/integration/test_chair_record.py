@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.care import Answer
 from tests.support.chair import CALM, Chair, ml, quantity
 from tests.support.room import room
 from tests.support.servers import Servers
@@ -119,6 +120,8 @@ async def test_the_record_is_signed_when_it_is_complete_and_then_only_added_to(s
         refused = await chair.ask("nurse.a", "vitals", beyond)
         assert (refused.status, refused.code) == (422, "after-session")
         assert (await chair.ask("nurse.a", "vitals", CALM.body())).code == "illegal-move", "now is after the session"
+        refused = await chair.ask("nurse.a", "paper-batches", {"rows": [{"kind": "vitals", **beyond}]})
+        assert refused.body["errors"] == [{"pointer": "/rows/0/at", "code": "after-session"}]
 
         shown = await draft(chair)
         assert set(shown["missing"]) == {"alert-open", "paper-unchecked"}
@@ -161,10 +164,41 @@ async def test_the_record_is_signed_when_it_is_complete_and_then_only_added_to(s
             ("vitals", sheet),
             (f"/entries/{wrong}/correction", {"reason": "Too late for that"}),
             ("paper-checks", None),
+            ("paper-batches", {"rows": [{**sheet, "kind": "vitals"}]}),
+            ("rescue-drugs", {"group": "other", "drug": "x", "dose": quantity("1", "mg"), "route": "oral", "at": at(2)}),
+            ("pump-volume-corrections", {"pump_volume": ml("99.0"), "reason": "Too late for that"}),
             ("record-signature", {"signature": {**signature, "shown": shown["shown"]}}),
         ):
             answer = await chair.ask("prescriber.a", what, body)
             assert (answer.status, answer.code) == (409, "record-locked"), what
         assert (await chair.ask("nurse.a", "wastes", {"volume": ml("0.01")})).status == 409
-        (await chair.ask("nurse.a", "addenda", {"text": "The patient called: slept well"})).ok()
-        assert (await chair.record())["entries"][-1]["kind"] == "addendum"
+        (await chair.ask("nurse.a", "addenda", {"text": "The patient <b>called</b>: slept well"})).ok()
+        record = await chair.record()
+        assert record["entries"][-1]["kind"] == "addendum"
+        assert [one["subject"] for one in record["signatures"]] == ["discharge", "record"]
+        assert (record["summary"]["before"], record["summary"]["leaving"]) == ("128/78 mm[Hg]", "128/78 mm[Hg]")
+        assert record["summary"]["monitored_minutes"] >= 120
+
+        # On paper: the same, for whoever may read it, and read like any record.
+        async def printed(login: str | None) -> Answer:
+            return await chair.care.call(login, "session_logging", "GET", f"{chair.path}/monitoring-record/page")
+
+        assert [(await printed(login)).status for login in (None, "front_desk.a", "therapist.a")] == [401, 403, 404]
+        page = await printed("nurse.a")
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert page.headers["Cache-Control"] == "no-store"
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+        for said in (
+            "Signed by",
+            "RED late",
+            "heart_rate_high",
+            "DIFFERS",
+            "K-",
+            "&lt;b&gt;called&lt;/b&gt;",
+            "NOT APPROVED",
+            "<svg",
+        ):
+            assert said in page.body, said
+        assert "<script" not in page.body
+        reads = "select patient from audit where action = 'session.record-page'"
+        assert await chair.rows(reads) == [(chair.patient,)]

@@ -1,4 +1,4 @@
-"""Where a session may go from where it stands."""
+"""Where a session may go from where it stands, and the facts of its day."""
 
 import datetime as dt
 import uuid
@@ -9,11 +9,13 @@ import pytest
 from services.session_logging.domain.sessions import (
     ENDINGS,
     MOVES,
+    Entry,
     Session,
     SessionEnding,
     SessionState,
     Terms,
     allowed,
+    facts_of,
     may_move,
     move,
 )
@@ -73,3 +75,13 @@ def test_who_was_given_drug_is_never_closed_without_a_discharge_by_who_stays() -
     gone = {SessionEnding.LEFT_AGAINST_ADVICE, SessionEnding.ELOPED, SessionEnding.TRANSFERRED}
     assert {ending for ending, states in ENDINGS.items() if states & given} == gone
     assert not any(states & {SessionState.INFUSING, SessionState.PAUSED} for states in ENDINGS.values())
+
+
+def test_a_score_that_comes_late_does_not_take_the_place_of_a_newer_one() -> None:
+    later = NOW + dt.timedelta(minutes=60)
+    typed = Entry(uuid.UUID(int=1), "vitals", later, later, "nurse", {"cadss6": 0})
+    late = Entry(uuid.UUID(int=2), "vitals", NOW, later + dt.timedelta(minutes=5), "nurse", {"cadss6": 14, "source": "paper"})
+    assert facts_of([typed, late])["cadss6"] == (0, later)
+    # A fact is said, and the last word holds; a score that was true at the same time is corrected by the one recorded last.
+    again = Entry(uuid.UUID(int=3), "vitals", later, later + dt.timedelta(minutes=9), "nurse", {"cadss6": 3})
+    assert facts_of([again, late, typed])["cadss6"] == (3, later)

@@ -140,3 +140,13 @@ def test_a_fold_goes_on_from_where_it_was_kept_only_if_it_is_of_this_log() -> No
     assert not goes_on([*entries, said(Kind.END, 3)]), "one that was written meanwhile, and not seen"
     assert not goes_on(entries, late), "older than what is known of its signal"
     assert not goes_on(entries, session=replace(session, started_at=NOW + dt.timedelta(seconds=1)))
+
+
+def test_a_gap_stays_one_and_what_came_late_lies_where_it_was_true() -> None:
+    stream = [sample(second, second, spo2=98) for second in [*range(300), *range(900, 1200)]]
+    curve = thinned(list(reversed(stream)), 60)["spo2"]
+    assert all(one.to_at - one.from_at < dt.timedelta(seconds=20) for one in curve), "no span reaches over the gap"
+    assert sum(one.samples for one in curve) == 600
+    assert [one.from_at for one in curve] == sorted(one.from_at for one in curve)
+    assert thinned([], 60) == {"heart_rate": [], "resp_rate": [], "spo2": []}
+    assert [one.samples for one in thinned(stream[:1], 60)["spo2"]] == [1]

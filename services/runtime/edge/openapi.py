@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from services.runtime.edge import problems
 from services.runtime.edge.policy import Bearer, OneTimeLink, Public, WebhookSignature
 from services.runtime.edge.principal import Role
+from services.runtime.edge.printed import Printed
 from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Nothing, Route
 
@@ -89,7 +90,7 @@ _PROBLEM = {
 
 
 def _models(routes: Sequence[Route]) -> list[type[BaseModel]]:
-    found = [model for route in routes for model in (route.request, route.response) if model is not None]
+    found = [model for route in routes for model in (route.request, route.response) if model not in (None, Printed)]
     return list(dict.fromkeys(found))
 
 
@@ -112,7 +113,9 @@ def _operation(route: Route, refs: Mapping[Any, Any]) -> dict[str, Any]:
             content["examples"] = shown
         made["requestBody"] = {"required": True, "content": dict.fromkeys(route.media_types, content)}
     success: dict[str, Any] = {"description": "Success", "headers": _headers(route)}
-    if route.response is not None:
+    if route.response is Printed:
+        success["content"] = {"text/html": {"schema": {"type": "string"}}}
+    elif route.response is not None:
         content = {"schema": refs[route.response]}
         shown = {f"example{n}": {"value": dict(e.response)} for n, e in enumerate(route.examples) if e.response is not None}
         if shown:

@@ -25,6 +25,7 @@ from services.runtime.edge.audit import ReadAudit, audit_entry, target_of
 from services.runtime.edge.pages import link
 from services.runtime.edge.policy import Bearer, OneTimeLink, Public, Signed, WebhookSignature, role_is_enough
 from services.runtime.edge.principal import Authenticate, Principal, Unauthenticated
+from services.runtime.edge.printed import Printed
 from services.runtime.edge.problems import FieldProblem, Problem, ProblemType
 from services.runtime.edge.rates import Rates, client_address
 from services.runtime.edge.route import Asked, Decide, Find, NaturalKey, Nothing, Route, RouteError, check
@@ -277,6 +278,9 @@ class Edge:
             await self._reads.record(audit_entry(route, asked, target, related=related, reason=reason, patient=patient))
         if isinstance(found, Rejected):
             raise Problem(_kind(route, found))
+        if isinstance(found.body, Printed):
+            headers = {"Content-Security-Policy": found.body.policy, "Referrer-Policy": "no-referrer"}
+            return web.Response(text=found.body.html, content_type="text/html", headers=headers)
         answer = self._success(route, route.status, found.body.model_dump_json().encode())
         if found.after:
             answer.headers["Link"] = link(request.path, list(request.query.items()), found.after)

@@ -14,7 +14,7 @@ from services.directory import store as directory
 from services.runtime.database import Reader
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.edge.signature import SignatureBody, content_hash, sign
-from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange, SetTimer
+from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, Row, RowChange, SetTimer
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, illegal, kept, present, shut_by
 from services.session_logging.commands.infusion import given
@@ -35,6 +35,7 @@ from services.session_logging.domain.sessions import (
     newest,
     record_due_at,
 )
+from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
@@ -43,7 +44,7 @@ from services.therapies.ketamine.discharge import Discharge, discharge
 from services.therapies.ketamine.records import AdverseEvent as Graded
 from services.therapies.ketamine.records import Serious, propose_grade
 
-__all__ = ["Aftercare", "Closing", "DischargeContent", "Home", "record_task"]
+__all__ = ["Aftercare", "Closing", "DischargeContent", "Home", "opens_review", "record_task"]
 
 _PAGES = {
     SessionEnding.LEFT_AGAINST_ADVICE: LEFT,
@@ -268,7 +269,7 @@ class Aftercare:
             session=session.id,
             patient=session.patient,
             ended_at=session.ended_at,
-            given=await given(session, read, self.arrival, context),
+            given=await given(session, read, self.arrival.room, context),
             outcome=found.outcome.value,
             open=shut_by(found),
             inputs={one.name: f"{one.value} {one.at}".strip() for one in found.inputs},
@@ -312,9 +313,7 @@ class Aftercare:
             obligations.append(events.record_asked(record_task(session.id), closed, called))
         told = [
             events.session_changed(closed, by),
-            events.session_closed(
-                closed, await given(closed, read, self.arrival, context), _peak(log.entries, session), due, by
-            ),
+            events.session_closed(closed, await given(closed, read, room, context), _peak(log.entries, session), due, by),
         ]
         changes = replace(changes, events=[*changes.events, *told, *obligations], timers=timers)
         return changes, replace(closed, version=session.version + 1)
@@ -322,7 +321,7 @@ class Aftercare:
     async def _ended_as(self, session: Session, read: Reader) -> SessionEnding:
         """What a signed discharge ends: the whole of it, or an infusion that was stopped before the bag was empty."""
         ended = newest(await store.entries(read, session.id), Kind.END)
-        whole = ended is not None and ended.data["reason"] == "complete"
+        whole = ended is not None and end_reason(ended.data["reason"], session) == "complete"
         return SessionEnding.COMPLETED if whole else SessionEnding.ABORTED
 
     async def review(self, session: Session, cause: str, read: Reader, context: Context) -> tuple[RowChange, NewEvent]:
@@ -332,6 +331,11 @@ class Aftercare:
         wait = self.arrival.room.pinned(session, context)["check.after_discharge"].elapsed
         opened = Review(uuid_utils.compat.uuid7(), session.patient, session.id, cause, context.now)
         return store.review_row(opened), events.review_opened(opened, starts or context.now + wait)
+
+
+def opens_review(changes: Changes) -> bool:
+    """Whether a review opens already by what is written: a session has one at a time."""
+    return any(isinstance(row, Row) and row.table == "review" for row in changes.rows)
 
 
 def record_task(session_id: UUID) -> UUID:

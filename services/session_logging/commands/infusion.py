@@ -1,31 +1,53 @@
 """Use cases of the infusion: start, rate, pause, resume, end, and STOP, which always works."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat
 
 from schemas.values import Quantity
+from services.directory import store as directory
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange, SetTimer
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, shut_by
 from services.session_logging.commands.ledger import DrugLedger
-from services.session_logging.commands.room import STOP, STOPPED, Log, entry, in_order_or_rejected, page_key, written
+from services.session_logging.commands.room import (
+    STOP,
+    STOPPED,
+    Log,
+    Room,
+    entry,
+    fresh_or_rejected,
+    in_order_or_rejected,
+    page_key,
+    written,
+)
+from services.session_logging.domain import totals
 from services.session_logging.domain.alarms import withdrawn
-from services.session_logging.domain.drug import given_volume
+from services.session_logging.domain.drug import Rescue
 from services.session_logging.domain.gates import resume_case
 from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
+from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
 from services.therapies.evidence import Outcome, plain
 from services.therapies.ketamine.gates import resume_gate
 
-__all__ = ["Infusion", "given"]
+__all__ = ["Infusion", "NotStaff", "given", "not_staff"]
 
 _Done = tuple[Changes, Session] | Rejected | evidence.Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class NotStaff:
+    """Who was named as having done something does not do that here: fields, each with its code."""
+
+    fields: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +166,8 @@ class Infusion:
             return refused
         if pump_volume > Quantity.parse((session.dose or {})["bag"]):
             return Rejected("more-than-the-bag", final=False)
-        whole = pump_volume == Quantity.parse((session.dose or {})["bag"])
-        return await self._end(session, "complete" if whole else "stopped", str(pump_volume), at, by, read, context)
+        reason = end_reason("complete", replace(session, pump_volume=str(pump_volume)))
+        return await self._end(session, reason, str(pump_volume), at, by, read, context)
 
     async def stop(self, session_id: UUID, reason: str, by: UUID, read: Reader, context: Context) -> _Done:
         """The patient asks to stop, or somebody sees that it must: from any state, before any other check.
@@ -183,13 +205,36 @@ class Infusion:
         if pump_volume > Quantity.parse((session.dose or {})["bag"]):
             return Rejected("more-than-the-bag", final=False)
         known = replace(session, pump_volume=str(pump_volume))
-        mass = await given(known, read, self.arrival, context)
+        mass = await given(known, read, self.arrival.room, context)
         said = entry(Kind.PUMP_VOLUME, str(by), context, data={"pump_volume": str(pump_volume)})
         ended = next(one for one in await store.entries(read, session_id) if one.kind == Kind.END)
-        told = [events.infusion_ended(known, mass, ended.data["reason"], by)] if mass else []
+        told = [events.infusion_ended(known, mass, end_reason(ended.data["reason"], known), by)] if mass else []
         rows: list[RowChange] = [store.session_row(known), store.entry_row(session.id, said)]
-        pages = await self.ledger.explained(known, str(by), read, context)
+        pages = await self.ledger.recounted(known, str(by), read, context)
         return Changes(rows=rows, events=told, pages=pages, patient=str(session.patient)), _next(known)
+
+    async def give_rescue(
+        self, session_id: UUID, wanted: Rescue, at: dt.datetime | None, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | NotStaff | Rejected | evidence.Rejected:
+        """Another drug was given: which, how much, how, who ordered it, who gave it, and when. After the session, too, like a
+        late set of vitals, until the record is signed.
+        """
+        session = await present(session_id, read, HERE | RUNNING | AFTER | ({SessionState.CLOSED} if at else set()))
+        if isinstance(session, Rejected):
+            return session
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if at is not None and session.closed_at is not None and at > session.closed_at:
+            return Rejected("after-session")
+        if refused := fresh_or_rejected(at, session, context):
+            return refused
+        if strangers := await not_staff(wanted.said(), read):
+            return NotStaff(strangers)
+        said = entry(Kind.RESCUE, str(by), context, at, wanted.said())
+        changes = self.arrival.room.logged(await Log.load(read, session), session, [said], context)
+        if isinstance(changes, evidence.Rejected):
+            return changes
+        return replace(changes, events=[events.rescue_given(session, said), *changes.events]), session
 
     async def _has_witnessed(self, session_id: UUID, by: UUID, read: Reader) -> bool:
         """Whether somebody who wants to give the drug has witnessed that a part of it was thrown away."""
@@ -215,7 +260,7 @@ class Infusion:
             pump_volume=pump_volume,
         )
         said = entry(Kind.END, str(by), context, at, {"reason": reason, "pump_volume": pump_volume})
-        mass = await given(ended, read, self.arrival, context)
+        mass = await given(ended, read, self.arrival.room, context)
         told = [events.infusion_ended(ended, mass, reason, by)] if mass else []
         return await self._log(session, ended, said, read, context, *told, events.session_changed(ended, by))
 
@@ -251,11 +296,23 @@ def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdr
     return Changes(rows=rows, timers=[timer], patient=str(session.patient)), _next(halted) if halted is not session else session
 
 
-async def given(session: Session, read: Reader, arrival: Arrival, context: Context) -> str | None:
+async def not_staff(said: Mapping[str, Any], read: Reader) -> list[tuple[str, str]]:
+    """Who is named as having done, given or ordered something and does not do that here: fields, each with its code."""
+    found = []
+    for name, roles, code in (
+        ("done_by", {"nurse", "prescriber"}, "not-a-nurse-or-prescriber"),
+        ("given_by", {"nurse", "prescriber"}, "not-a-nurse-or-prescriber"),
+        ("ordered_by", {"prescriber"}, "not-a-prescriber"),
+    ):
+        if person := said.get(name):
+            known = await directory.staff(read, UUID(person))
+            if known is None or not known.roles & roles:
+                found.append((name, code))
+    return found
+
+
+async def given(session: Session, read: Reader, room: Room, context: Context) -> str | None:
     """Drug that the patient has received, as text in mg; None while the pump was not read or nothing was drawn."""
-    drawn = await drugs.drawn(read, session.id)
-    if drawn is None or session.pump_volume is None:
-        return None
-    rules = arrival.room.pinned(session, context)
-    volume = given_volume(drawn, Quantity.parse(session.pump_volume), rules)
-    return f"{volume.to('mL').value * Quantity.parse(drawn.strength).value:f} mg"
+    volume = Quantity.parse(session.pump_volume) if session.pump_volume else None
+    mass = totals.given(await drugs.drawn(read, session.id), volume, room.pinned(session, context))
+    return str(mass) if mass is not None else None

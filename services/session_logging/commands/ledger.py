@@ -15,15 +15,14 @@ from services.session_logging.domain.drug import Drawing, Drawn, Waste, balance,
 from services.session_logging.domain.sessions import BEFORE, Entry, Kind, Session, SessionState
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
-from services.session_logging.store import watch as alarms
 from services.therapies import evidence
 
 __all__ = ["DrugLedger", "given_by"]
 
 
 def given_by(entries: Sequence[Entry]) -> list[str]:
-    """Who has given the drug: whoever has made the pump run."""
-    return [one.by for one in entries if one.kind in (Kind.START, Kind.RESUME)]
+    """Who has given the drug: whoever has made the pump run; of what comes from paper, whoever did it then."""
+    return [one.data.get("done_by") or one.by for one in entries if one.kind in (Kind.START, Kind.RESUME)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,8 @@ class DrugLedger:
         session = await store.session(read, waste.session) if waste else None
         if waste is None or drawn is None or session is None:
             return Rejected("not-found", status=404)
+        if waste.error_at is not None:
+            return Rejected("entered-in-error")
         if waste.witness is not None:
             return Rejected("witnessed")
         if by in (waste.wasted_by, drawn.drawn_by, *given_by(await store.entries(read, waste.session))):
@@ -97,8 +98,25 @@ class DrugLedger:
         seen = replace(waste, witness=by, witnessed_at=context.now)
         # The session's row: of who witnesses and who starts at the same moment, one has to look at the other.
         rows: list[RowChange] = [drugs.waste_row(seen), store.session_row(session)]
-        pages = await self.explained(session, by, read, context, seen)
+        pages = await self.recounted(session, by, read, context, seen)
         return Changes(rows=rows, pages=pages, patient=str(session.patient)), replace(seen, version=waste.version + 1)
+
+    async def waste_wrong(
+        self, waste_id: UUID, reason: str, by: str, read: Reader, context: Context
+    ) -> tuple[Changes, Waste] | Rejected:
+        """It was not thrown away, or not as much: the entry stays, with the reason, and counts no longer."""
+        waste = await drugs.waste(read, waste_id)
+        session = await store.session(read, waste.session) if waste else None
+        if waste is None or session is None:
+            return Rejected("not-found", status=404)
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if waste.error_at is not None:
+            return Rejected("entered-in-error")
+        wrong = replace(waste, error_reason=reason, error_by=by, error_at=context.now)
+        rows: list[RowChange] = [drugs.waste_row(wrong), store.session_row(session)]
+        pages = await self.recounted(session, by, read, context, wrong)
+        return Changes(rows=rows, pages=pages, patient=str(session.patient)), replace(wrong, version=waste.version + 1)
 
     async def unbalanced(
         self, session: Session, read: Reader, context: Context, *new: Waste
@@ -115,17 +133,27 @@ class DrugLedger:
         found = balance(drawn, pump, list(wastes.values()), gave, self.room.pinned(session, context))
         return found if isinstance(found, evidence.Rejected) else None
 
+    async def recounted(
+        self, session: Session, by: str, read: Reader, context: Context, *new: Waste
+    ) -> list[RaisePage | AcknowledgePage]:
+        """Whom the ledger of a session that is over calls, or calls no longer, now that something in it is another figure.
+
+        Until the session is over nobody is called: it cannot be closed.
+        """
+        if session.state is not SessionState.CLOSED:
+            return []
+        called = await drugs.open_pages(read, UNACCOUNTED, session.id)
+        if await self.unbalanced(session, read, context, *new) is None:
+            return [AcknowledgePage(page, by) for page in called]
+        # A page is raised once under its key: one that was answered before is another one.
+        key = f"{UNACCOUNTED}:{session.id}:{context.now.isoformat()}"
+        return [] if called else [RaisePage(UNACCOUNTED, key, str(session.id))]
+
     async def missing(self, session: Session, read: Reader, context: Context) -> list[RaisePage]:
         """Whom a ledger calls that is not balanced when the session is over all the same."""
         if await self.unbalanced(session, read, context) is None:
             return []
         return [RaisePage(UNACCOUNTED, f"{UNACCOUNTED}:{session.id}", str(session.id))]
-
-    async def explained(self, session: Session, by: str, read: Reader, context: Context, *new: Waste) -> list[AcknowledgePage]:
-        """What ends that call: the ledger of a session that is over is balanced now."""
-        if session.state is not SessionState.CLOSED or await self.unbalanced(session, read, context, *new):
-            return []
-        return [AcknowledgePage(page, by) for page in await alarms.page_of(read, [f"{UNACCOUNTED}:{session.id}"])]
 
     async def _open(self, session: Session, read: Reader, context: Context) -> bool:
         """Whether anything may still be written in the ledger: until the session is over, and then until it balances."""

@@ -8,19 +8,30 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from schemas.values import Moment
+from schemas.values import Moment, Quantity
 from services.directory import store as directory
 from services.runtime.database import Reader
 from services.runtime.edge.principal import Principal
 from services.runtime.edge.signature import SignatureBody, sign
 from services.runtime.messaging.changes import AcknowledgePage, CancelTimers, Changes, Context, Rejected, RowChange
 from services.session_logging import events
-from services.session_logging.commands.aftercare import Aftercare, record_task
-from services.session_logging.commands.arrival import illegal, shut_by
+from services.session_logging.commands.aftercare import Aftercare, opens_review, record_task
+from services.session_logging.commands.arrival import illegal, present, shut_by
+from services.session_logging.commands.infusion import given
 from services.session_logging.commands.room import RECORD_DUE, Log, entry
 from services.session_logging.domain.alarms import impossible
 from services.session_logging.domain.gates import Known, discharge_case, start_case
-from services.session_logging.domain.sessions import CORRECTABLE, Entry, Kind, Session, SessionState, counts_from, newest
+from services.session_logging.domain.sessions import (
+    AFTER,
+    CORRECTABLE,
+    Entry,
+    Kind,
+    Session,
+    SessionState,
+    counts_from,
+    newest,
+)
+from services.session_logging.domain.totals import end_reason, totals
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
@@ -32,7 +43,9 @@ __all__ = ["Incomplete", "Record", "RecordContent"]
 
 
 class RecordContent(BaseModel):
-    """Exactly what is shown to who signs the record, and hashed: all that was kept, by its ids, and what came of it."""
+    """Exactly what is shown to who signs the record, and hashed: all that was kept, by its ids, and what came of it. ``pump``
+    says whether what the pump reports agrees with rate and time: ``agrees``, ``differs`` or ``unknown``.
+    """
 
     session: UUID
     patient: UUID
@@ -43,6 +56,10 @@ class RecordContent(BaseModel):
     alerts: list[UUID]
     adverse_events: list[UUID]
     samples: int
+    by_rate: str | None
+    pump_volume: str | None
+    pump: str | None
+    given: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +110,50 @@ class Record:
         if isinstance(changes, evidence.Rejected):
             return changes
         counts = [*left, *(one for one in new if one.kind == Kind.VITALS)]
-        if log.review is None and await self._would_differ(session, log.entries, counts, wrong, read, context):
+        reviewed = log.review is not None or opens_review(changes)
+        if not reviewed and await self._would_differ(session, log.entries, counts, wrong, read, context):
             review, opened = await self.aftercare.review(session, "correction", read, context)
             changes = replace(changes, rows=[*changes.rows, review], events=[*changes.events, opened])
+        if wrong.kind == Kind.RESCUE:
+            told = events.rescue_in_error(session, entry_id, by, context.now)
+            changes = replace(changes, events=[*changes.events, told])
         return changes, session
+
+    async def correct_pump(
+        self, session_id: UUID, pump_volume: Quantity, reason: str, by: UUID, read: Reader, context: Context
+    ) -> tuple[Changes, Session] | Rejected:
+        """What the pump had delivered was read or typed wrongly: the first figure stays in the log, with the reason.
+
+        What was given, its totals and the ledger follow from the right one. If the session is over, and was closed on what is
+        no longer so, a review opens; how it ended stays as it was (decision B10).
+        """
+        session = await present(session_id, read, AFTER | {SessionState.CLOSED})
+        if isinstance(session, Rejected):
+            return session
+        if session.locked_at is not None:
+            return Rejected("record-locked")
+        if session.pump_volume is None or session.dose is None:
+            return Rejected("pump-not-read", final=False)
+        if pump_volume > Quantity.parse(session.dose["bag"]):
+            return Rejected("more-than-the-bag", final=False)
+        right = replace(session, pump_volume=str(pump_volume))
+        corrected = {"from": session.pump_volume, "pump_volume": right.pump_volume, "reason": reason}
+        said = entry(Kind.PUMP_CORRECTED, str(by), context, data=corrected)
+        rows: list[RowChange] = [store.session_row(right), store.entry_row(session_id, said)]
+        ended = next(one for one in await store.entries(read, session_id) if one.kind == Kind.END)
+        before, after = (end_reason(ended.data["reason"], one) for one in (session, right))
+        mass = await given(right, read, self.aftercare.arrival.room, context)
+        told = [events.infusion_ended(right, mass, after, by)] if mass else []
+        ledger = self.aftercare.ledger
+        pages = await ledger.recounted(right, str(by), read, context)
+        unbalanced = await ledger.unbalanced(right, read, context) is not None
+        otherwise = session.state is SessionState.CLOSED and (before != after or unbalanced)
+        if otherwise and await store.review_of_session(read, session_id) is None:
+            review, opened = await self.aftercare.review(session, "correction", read, context)
+            rows.append(review)
+            told.append(opened)
+        changes = Changes(rows=rows, events=told, pages=pages, patient=str(session.patient))
+        return changes, replace(right, version=session.version + 1)
 
     async def show(self, session_id: UUID, read: Reader, context: Context) -> tuple[RecordContent, tuple[str, ...]] | Rejected:
         """What would be signed, and what is missing for that."""
@@ -105,7 +162,7 @@ class Record:
             return Rejected("not-found", status=404)
         if session.state is SessionState.SCHEDULED:
             return illegal(session)
-        return await self._content(session, read), await self._missing(session, read, context)
+        return await self._content(session, read, context), await self.missing(session, read, context)
 
     async def lock(
         self, session_id: UUID, given: SignatureBody, who: Principal, read: Reader, context: Context
@@ -118,7 +175,7 @@ class Record:
             return illegal(session)
         if session.locked_at is not None:
             return Rejected("record-locked")
-        if missing := await self._missing(session, read, context):
+        if missing := await self.missing(session, read, context):
             return Incomplete(missing)
         patient = await directory.patient(read, session.patient)
         signer = await directory.staff(read, UUID(who.person))
@@ -127,7 +184,7 @@ class Record:
             return Rejected("not-qualified", final=False)
         if given.licence != region:
             return Rejected("wrong-licence", final=False)
-        content = await self._content(session, read)
+        content = await self._content(session, read, context)
         signed = sign(given, who, content, subject=f"sessions/{session_id}/record", version=session.version, context=context)
         if isinstance(signed, Rejected):
             return signed
@@ -163,13 +220,15 @@ class Record:
         said = entry(Kind.ADDENDUM, str(by), context, data={"text": text})
         return Changes(rows=[store.entry_row(session_id, said)], patient=str(session.patient)), session
 
-    async def _missing(self, session: Session, read: Reader, context: Context) -> tuple[str, ...]:
+    async def missing(self, session: Session, read: Reader, context: Context) -> tuple[str, ...]:
+        """What a record lacks to be signed, as codes."""
         entries = await store.entries(read, session.id)
         lacks = {
             "session-open": session.state is not SessionState.CLOSED,
             "alert-open": any(one.status == "open" for one in await alarms.alerts(read, session.id)),
             "adverse-event-open": any(one.resolved_at is None for one in await drugs.adverse_events(read, session.id)),
             "paper-unchecked": bool(_unchecked(entries)),
+            "rescue-order": any(one.kind == Kind.RESCUE and not one.data["ordered_by"] for one in entries),
             "drug-unaccounted": await self.aftercare.ledger.unbalanced(session, read, context) is not None,
         }
         if session.started_at is not None:
@@ -181,7 +240,10 @@ class Record:
             }
         return tuple(name for name, lacking in lacks.items() if lacking)
 
-    async def _content(self, session: Session, read: Reader) -> RecordContent:
+    async def _content(self, session: Session, read: Reader, context: Context) -> RecordContent:
+        rules = self.aftercare.arrival.room.pinned(session, context)
+        counted = await store.entries(read, session.id)
+        ran = totals(session, counted, await drugs.drawn(read, session.id), context.now, rules)
         return RecordContent(
             session=session.id,
             patient=session.patient,
@@ -192,6 +254,10 @@ class Record:
             alerts=[one.id for one in await alarms.alerts(read, session.id)],
             adverse_events=[one.id for one in await drugs.adverse_events(read, session.id)],
             samples=len(await alarms.samples(read, session.id)),
+            by_rate=ran.by_rate if ran else None,
+            pump_volume=ran.pump_volume if ran else None,
+            pump=ran.pump if ran else None,
+            given=ran.given if ran else None,
         )
 
     async def _would_differ(
@@ -219,12 +285,10 @@ class Record:
 
 
 def _unchecked(entries: Sequence[Entry]) -> list[Entry]:
-    """Sets from paper that nobody has compared with the sheet since."""
+    """What came from paper and nobody has compared with the sheet since."""
     checked = newest(entries, Kind.PAPER_CHECKED)
     return [
         one
         for one in entries
-        if one.kind == Kind.VITALS
-        and one.data.get("source") == "paper"
-        and (checked is None or one.recorded_at > checked.recorded_at)
+        if one.data.get("source") == "paper" and (checked is None or one.recorded_at > checked.recorded_at)
     ]

@@ -417,8 +417,10 @@ class _Alarms:
             if alert.grave:
                 self.pages.append(RaisePage(LATE_DANGER, page_key(alert.id, "late"), subject))
         elif alert.tier == Tier.AMBER.name:
-            wait = self.signed["ladder.amber.second nurse, recheck missing"].elapsed
-            self._due(alert, "amber", context.now + wait)
+            # What is long past is shown, and nobody is called for it (decision B1).
+            if not alert.late:
+                wait = self.signed["ladder.amber.second nurse, recheck missing"].elapsed
+                self._due(alert, "amber", context.now + wait)
         elif alert.tier == Tier.RED.name:
             due = context.now + self.signed["ladder.red.nurse again"].elapsed
             self.pages += [

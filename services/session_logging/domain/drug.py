@@ -2,15 +2,16 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from schemas.values import Quantity
 from services.therapies.evidence import Rejected, Thresholds
 from services.therapies.ketamine.records import Ledger, LedgerBalance, ledger, pump_volume_to_stock
 
-__all__ = ["Drawing", "Drawn", "Waste", "balance", "given_volume", "measurable"]
+__all__ = ["Drawing", "Drawn", "Rescue", "Waste", "balance", "given_volume", "measurable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Drawn(Drawing):
 
 @dataclass(frozen=True, slots=True)
 class Waste:
-    """What was thrown away; it counts once a second person has seen it."""
+    """What was thrown away; it counts once a second person has seen it, and until somebody says that the entry was wrong."""
 
     id: UUID
     session: UUID
@@ -48,7 +49,37 @@ class Waste:
     method: str | None = None
     witness: str | None = None
     witnessed_at: dt.datetime | None = None
+    error_reason: str | None = None
+    error_by: str | None = None
+    error_at: dt.datetime | None = None
     version: int = 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether the ledger counts it."""
+        return self.witness is not None and self.error_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Another drug than the infusion, given to who sits in the chair: against pressure, nausea, agitation, low saturation.
+
+    Attributes:
+        ordered_by: a prescriber; None if that is not known yet, which never keeps what was given from being recorded.
+        given_by: a nurse or prescriber.
+    """
+
+    group: str
+    drug: str
+    dose: str
+    route: str
+    ordered_by: UUID | None
+    given_by: UUID
+
+    def said(self) -> dict[str, Any]:
+        """As the log keeps it."""
+        ordered = str(self.ordered_by) if self.ordered_by else None
+        return {**asdict(self), "ordered_by": ordered, "given_by": str(self.given_by)}
 
 
 def measurable(volume: str, rules: Thresholds) -> bool:
@@ -71,7 +102,7 @@ def balance(
         given_by: everybody who has given of it; none of them may have witnessed.
     """
     given = given_volume(drawn, pump_volume, rules)
-    seen = [one for one in wastes if one.witness]
+    seen = [one for one in wastes if one.counts]
     involved = [one.witness for one in seen if one.witness in (drawn.drawn_by, *given_by)]
     total = sum((Quantity.parse(one.volume).to("mL").value for one in seen), Decimal(0))
     entry = Ledger(

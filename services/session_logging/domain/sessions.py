@@ -80,6 +80,8 @@ class Kind:
     RESUME = "resume"
     END = "end"
     PUMP_VOLUME = "pump-volume"
+    PUMP_CORRECTED = "pump-corrected"
+    RESCUE = "rescue-drug"
     SYMPTOMS_OVER = "symptoms-over"
     DECISION = "decision"
     OVERRIDE = "override"
@@ -95,8 +97,10 @@ class Kind:
     ADDENDUM = "addendum"
 
 
-CORRECTABLE: Final = frozenset({Kind.VITALS, Kind.FACTS, Kind.SYMPTOMS_OVER, Kind.DEVICE_LOST})
-"""Kinds of entries that may have been wrong: what was measured or said. What was done was done."""
+CORRECTABLE: Final = frozenset({Kind.VITALS, Kind.FACTS, Kind.RESCUE, Kind.SYMPTOMS_OVER, Kind.DEVICE_LOST})
+"""Kinds of entries that may have been wrong: what was measured, said, or given beside the infusion. What was done to the pump
+was done.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +236,16 @@ def record_due_at(session: Session, day: dt.date) -> dt.datetime:
 
 
 def facts_of(entries: Iterable[Entry]) -> dict[str, tuple[Any, dt.datetime]]:
-    """The facts of the day: of each the value recorded last, and when it was true."""
+    """The facts of the day: of each the value recorded last, and when it was true; of a score the one that was true last, for
+    sets of vitals come late.
+    """
     found: dict[str, tuple[Any, dt.datetime]] = {}
     for entry in sorted(entries, key=lambda one: (one.recorded_at, one.id)):
         if entry.kind == Kind.FACTS:
             found |= {name: (value, entry.at) for name, value in entry.data.items()}
         elif entry.kind == Kind.VITALS and entry.data.get("cadss6") is not None:
-            found["cadss6"] = (entry.data["cadss6"], entry.at)
+            score = (entry.data["cadss6"], entry.at)
+            found["cadss6"] = max(score, found.get("cadss6", score), key=lambda one: one[1])
     return found
 
 

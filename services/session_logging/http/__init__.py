@@ -7,10 +7,22 @@ from services.session_logging.commands.aftercare import Aftercare
 from services.session_logging.commands.arrival import Arrival
 from services.session_logging.commands.infusion import Infusion
 from services.session_logging.commands.ledger import DrugLedger
+from services.session_logging.commands.paper import Paper
 from services.session_logging.commands.record import Record
 from services.session_logging.commands.room import Room
 from services.session_logging.commands.watch import Watch
-from services.session_logging.http import aftercare, arrival, infusion, ledger, record, reports, sessions, watch
+from services.session_logging.http import (
+    aftercare,
+    arrival,
+    infusion,
+    ledger,
+    monitoring,
+    paper,
+    record,
+    reports,
+    sessions,
+    watch,
+)
 
 __all__ = ["routes"]
 
@@ -19,14 +31,17 @@ def routes(room: Room, answers: Screening) -> tuple[Route, ...]:
     """All of them: sessions, arrival, infusion, watching, aftercare, and answers about suicide."""
     here, drug = Arrival(room), DrugLedger(room)
     after = Aftercare(here, drug)
+    chart = Record(after)
     return (
         *sessions.ROUTES,
-        *reports.routes(room),
+        *monitoring.routes(chart),
+        *reports.routes(chart),
         *arrival.routes(here),
         *ledger.routes(drug),
         *infusion.routes(Infusion(here, drug)),
         *watch.routes(Watch(room)),
         *aftercare.routes(after),
-        *record.routes(Record(after)),
+        *record.routes(chart),
+        *paper.routes(Paper(after)),
         *screening.routes(answers),
     )

@@ -26,6 +26,7 @@ from services.session_logging.http.shared import (
     ORDER,
     OUTSIDE,
     PRESCRIBERS,
+    PUMP_UNREAD,
     SHUT,
     SessionPath,
     SessionShown,
@@ -43,7 +44,6 @@ _FUTURE = ProblemType("in-the-future", 422, "This has not happened yet, or ended
 _RESOLVED = ProblemType("resolved", 409, "This adverse event is over already")
 _QUALIFIED = ProblemType("not-qualified", 403, "A discharge needs somebody licensed in the patient's state")
 _LICENCE = ProblemType("wrong-licence", 409, "The signature names a licence of another state than the patient's")
-_PUMP = ProblemType("pump-not-read", 409, "What the pump has delivered was not recorded")
 _NOT_YET = ProblemType("not-yet", 422, "Nobody has missed a session that has not begun")
 _REASON = ProblemType("reason-missing", 422, "Why the session is aborted or voided has to be said")
 _DECIDED = ProblemType("review-decided", 409, "This review is decided already")
@@ -205,7 +205,7 @@ def routes(aftercare: Aftercare) -> tuple[Route, ...]:
             response=SessionShown,
             command=_discharge(aftercare),
             idempotency=KEY_REQUIRED,
-            errors=(ILLEGAL, SHUT, OUTSIDE, _PUMP, _QUALIFIED, _LICENCE, *SIGNATURE_PROBLEMS),
+            errors=(ILLEGAL, SHUT, OUTSIDE, PUMP_UNREAD, _QUALIFIED, _LICENCE, *SIGNATURE_PROBLEMS),
             examples=(Example({"signature": signature}),),
         ),
         act_route(
@@ -215,7 +215,7 @@ def routes(aftercare: Aftercare) -> tuple[Route, ...]:
             NURSES,
             lambda asked, *more: aftercare.close(asked.path.session, _closing(asked.body), person(asked), *more),
             body=CloseBody,
-            errors=(*LATER, ORDER, _NOT_YET, _REASON, _PUMP, OUTSIDE),
+            errors=(*LATER, ORDER, _NOT_YET, _REASON, PUMP_UNREAD, OUTSIDE),
             example={"ending": "no-show"},
         ),
         Route(

@@ -1,13 +1,23 @@
 """Routes of the infusion: start, rate, pause, resume, end, STOP, and consent that is withdrawn at the chair."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from services.runtime.edge.fields import Instant, Request
-from services.runtime.edge.problems import ProblemType
-from services.runtime.edge.route import Route
-from services.session_logging.commands.infusion import Infusion
+from pydantic import AfterValidator
+
+from services.runtime.database import Reader
+from services.runtime.edge import problems
+from services.runtime.edge.fields import Code, Id, Instant, Quantity, Request, field_error
+from services.runtime.edge.problems import FieldProblem, ProblemType
+from services.runtime.edge.route import Asked, Route
+from services.runtime.messaging.changes import Context, Rejected
+from services.session_logging.commands.infusion import Infusion, NotStaff
+from services.session_logging.domain.drug import Rescue
 from services.session_logging.http.shared import (
+    AFTER_SESSION,
     LATER,
+    LOCKED,
+    MORE_THAN_BAG,
     NURSES,
     ORDER,
     OUTSIDE,
@@ -15,18 +25,29 @@ from services.session_logging.http.shared import (
     SHUT,
     TEAM,
     Rate,
+    SessionPath,
     Volume,
     act_route,
     exact,
+    in_unit,
     person,
 )
 
-__all__ = ["routes"]
+__all__ = ["NOT_STAFF", "RescueValues", "rescue", "routes"]
 
 _NOT_DRAWN = ProblemType("drug-not-drawn", 409, "No drug was drawn")
 _ABOVE = ProblemType("above-plan", 422, "The rate may be lowered or put back to the plan's, never above it")
-_BAG = ProblemType("more-than-the-bag", 422, "The pump cannot have delivered more than the bag holds")
+NOT_STAFF = ProblemType("not-staff", 422, "Who is named does not do this here")
 _READ = ProblemType("pump-read", 409, "What the pump delivered was recorded already")
+
+
+def _some(given: Quantity) -> Quantity:
+    if given.value == 0:
+        raise field_error("zero", "/value")
+    return given
+
+
+RescueDose = Annotated[Quantity, in_unit("mg", "ug", "g", "mL", "L/min"), AfterValidator(_some)]
 
 
 class RateBody(Request):
@@ -57,6 +78,25 @@ class PumpBody(Request):
 
 class EndBody(PumpBody):
     """The pump is off; since when."""
+
+    at: Instant | None = None
+
+
+class RescueValues(Request):
+    """Another drug than the infusion; ``group`` as the clinic keeps them at hand. Whoever records it has given it, unless
+    ``given_by`` says otherwise; ``ordered_by`` may follow, and until then the record is not complete.
+    """
+
+    group: Literal["antihypertensive", "antiemetic", "benzodiazepine", "oxygen", "other"]
+    drug: Code
+    dose: RescueDose
+    route: Literal["intravenous", "intramuscular", "subcutaneous", "oral", "sublingual", "intranasal", "inhaled", "rectal"]
+    ordered_by: Id | None = None
+    given_by: Id | None = None
+
+
+class RescueBody(RescueValues):
+    """The same, and when."""
 
     at: Instant | None = None
 
@@ -129,7 +169,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
                 *more,
             ),
             body=EndBody,
-            errors=(*LATER, ORDER, _BAG, OUTSIDE),
+            errors=(*LATER, ORDER, MORE_THAN_BAG, OUTSIDE),
             example=pump,
         ),
         act_route(
@@ -143,6 +183,21 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             at_once=True,
         ),
         act_route(
+            "give_rescue",
+            "rescue-drugs",
+            "Record another drug than the infusion: which, how much, how, who ordered it and who gave it",
+            NURSES,
+            lambda asked, *more: _rescued(infusion, asked, *more),
+            body=RescueBody,
+            errors=(*LATER, AFTER_SESSION, LOCKED, NOT_STAFF, OUTSIDE),
+            example={
+                "group": "antiemetic",
+                "drug": "ondansetron",
+                "dose": {"value": "4", "unit": "mg"},
+                "route": "intravenous",
+            },
+        ),
+        act_route(
             "read_pump",
             "pump-volume",
             "After a STOP: what the pump had delivered",
@@ -154,7 +209,7 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
                 *more,
             ),
             body=PumpBody,
-            errors=(_READ, _BAG),
+            errors=(_READ, MORE_THAN_BAG),
             example=pump,
         ),
         act_route(
@@ -166,3 +221,17 @@ def routes(infusion: Infusion) -> tuple[Route, ...]:
             at_once=True,
         ),
     )
+
+
+def rescue(body: RescueValues, by: UUID) -> Rescue:
+    """A rescue drug as the room knows it."""
+    return Rescue(body.group, body.drug, str(body.dose), body.route, body.ordered_by, body.given_by or by)
+
+
+async def _rescued(infusion: Infusion, asked: Asked[RescueBody, SessionPath], read: Reader, context: Context) -> Any:
+    body, by = asked.body, person(asked)
+    made = await infusion.give_rescue(asked.path.session, rescue(body, by), body.at, by, read, context)
+    if isinstance(made, NotStaff):
+        errors = [FieldProblem(f"/{name}", code) for name, code in made.fields]
+        return Rejected(NOT_STAFF.code, body=problems.document(NOT_STAFF, errors=errors), final=False)
+    return made

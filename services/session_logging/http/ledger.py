@@ -15,8 +15,11 @@ from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.domain.drug import Drawing, Waste
 from services.session_logging.http.shared import (
     ILLEGAL,
+    IN_ERROR,
+    LOCKED,
     NURSES,
     SELF_WITNESSED,
+    Reason,
     SessionPath,
     Strength,
     Volume,
@@ -55,6 +58,12 @@ class WasteBody(Request):
     method: Literal["incinerated", "rendered-irretrievable", "sewer"] | None = None
 
 
+class WrongBody(Request):
+    """Why it was not thrown away, or not as much."""
+
+    reason: Reason
+
+
 class WasteShown(Response):
     """Something that was thrown away; it counts once it was witnessed."""
 
@@ -63,6 +72,7 @@ class WasteShown(Response):
     volume: str
     method: str | None
     witness: str | None
+    error_reason: str | None
 
 
 class WastePath(Request):
@@ -122,7 +132,22 @@ def routes(ledger: DrugLedger) -> tuple[Route, ...]:
             response=WasteShown,
             command=_witness(ledger),
             idempotency=KEY_REQUIRED,
-            errors=(_WITNESSED, SELF_WITNESSED),
+            errors=(_WITNESSED, SELF_WITNESSED, IN_ERROR),
+        ),
+        Route(
+            name="waste_in_error",
+            method="POST",
+            path_template="/wastes/{waste}/error",
+            summary="Say that this was not thrown away, or not as much: the entry stays and counts no longer",
+            policy=Bearer(NURSES, of("waste")),
+            audit="drug.waste-in-error",
+            request=WrongBody,
+            path=WastePath,
+            response=WasteShown,
+            command=_wrong(ledger),
+            idempotency=KEY_REQUIRED,
+            errors=(LOCKED, IN_ERROR),
+            examples=(Example({"reason": "The syringe held 0.41 mL, not 0.14"}),),
         ),
     )
 
@@ -140,7 +165,14 @@ def _drawing(body: DrawBody) -> Drawing:
 
 
 def _show_waste(waste: Waste) -> WasteShown:
-    return WasteShown(waste=waste.id, session=waste.session, volume=waste.volume, method=waste.method, witness=waste.witness)
+    return WasteShown(
+        waste=waste.id,
+        session=waste.session,
+        volume=waste.volume,
+        method=waste.method,
+        witness=waste.witness,
+        error_reason=waste.error_reason,
+    )
 
 
 def _waste(ledger: DrugLedger) -> Callable[[Asked[WasteBody, SessionPath]], Decide]:
@@ -159,6 +191,18 @@ def _witness(ledger: DrugLedger) -> Callable[[Asked[Any, WastePath]], Decide]:
     def command(asked: Asked[Any, WastePath]) -> Decide:
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
             made = await ledger.witness(asked.path.waste, asked.principal.person, read, context)
+            return made if isinstance(made, Rejected) else replace(made[0], reply=reply(_show_waste(made[1])))
+
+        return decide
+
+    return command
+
+
+def _wrong(ledger: DrugLedger) -> Callable[[Asked[WrongBody, WastePath]], Decide]:
+    def command(asked: Asked[WrongBody, WastePath]) -> Decide:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
+            reason, by = asked.body.reason, asked.principal.person
+            made = await ledger.waste_wrong(asked.path.waste, reason, by, read, context)
             return made if isinstance(made, Rejected) else replace(made[0], reply=reply(_show_waste(made[1])))
 
         return decide

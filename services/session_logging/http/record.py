@@ -1,9 +1,7 @@
 """Routes of the record: entries in error and corrections, the signature that locks it, addenda."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from services.runtime.database import Reader
 from services.runtime.edge import problems
@@ -18,15 +16,20 @@ from services.session_logging.commands.record import Incomplete, Record, RecordC
 from services.session_logging.http.sessions import READERS
 from services.session_logging.http.shared import (
     ILLEGAL,
+    IN_ERROR,
     LOCKED,
+    MORE_THAN_BAG,
     NURSES,
     OUTSIDE,
     PRESCRIBERS,
+    PUMP_UNREAD,
+    Reason,
     SessionPath,
     SessionShown,
-    Text,
+    Volume,
     act_route,
     answered,
+    exact,
     of,
     person,
 )
@@ -35,12 +38,10 @@ from services.session_logging.http.watch import VitalsValues, typed
 __all__ = ["routes"]
 
 _CORRECTABLE = ProblemType("not-correctable", 409, "Only what was measured or said can have been wrong, not what was done")
-_IN_ERROR = ProblemType("entered-in-error", 409, "This entry counts no longer already")
 _OPEN = ProblemType("record-open", 409, "The record is not signed yet: enter it there")
 _INCOMPLETE = ProblemType("record-incomplete", 409, "The record is not complete: everything that is missing is named")
 _QUALIFIED = ProblemType("not-qualified", 403, "A record is signed by somebody licensed in the patient's state")
 _LICENCE = ProblemType("wrong-licence", 409, "The signature names a licence of another state than the patient's")
-Reason = Annotated[Text, Field(min_length=3)]
 
 
 class EntryPath(Request):
@@ -54,6 +55,13 @@ class CorrectionBody(Request):
 
     reason: Reason
     values: VitalsValues | None = None
+
+
+class PumpCorrectionBody(Request):
+    """What the pump had delivered in truth, and why the figure before was wrong."""
+
+    pump_volume: Volume
+    reason: Reason
 
 
 class AddendumBody(Request):
@@ -91,8 +99,20 @@ def routes(record: Record) -> tuple[Route, ...]:
             response=SessionShown,
             command=_correct(record),
             idempotency=KEY_REQUIRED,
-            errors=(LOCKED, _CORRECTABLE, _IN_ERROR, OUTSIDE),
+            errors=(LOCKED, _CORRECTABLE, IN_ERROR, OUTSIDE),
             examples=(Example({"reason": "Typed into the wrong chart"}),),
+        ),
+        act_route(
+            "correct_pump",
+            "pump-volume-corrections",
+            "Say that what the pump had delivered was recorded wrongly, and what is right: both stay, totals and ledger follow",
+            NURSES,
+            lambda asked, *more: record.correct_pump(
+                asked.path.session, exact(asked.body.pump_volume), asked.body.reason, person(asked), *more
+            ),
+            body=PumpCorrectionBody,
+            errors=(LOCKED, PUMP_UNREAD, MORE_THAN_BAG),
+            example={"pump_volume": {"value": "98.0", "unit": "mL"}, "reason": "Read off the wrong pump"},
         ),
         Route(
             name="draft_record",

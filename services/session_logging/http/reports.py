@@ -1,22 +1,27 @@
-"""Routes that sum a session up: the one-page handover for an emergency, and its curves."""
+"""Routes that sum a session up: the one-page handover for an emergency, its curves, and its record on paper."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from schemas.values import Quantity
 from services.runtime.database import Reader
 from services.runtime.edge.fields import Id, Instant, Request, Response
 from services.runtime.edge.policy import Bearer
+from services.runtime.edge.printed import Printed
 from services.runtime.edge.route import Asked, Find, Found, Route
 from services.runtime.messaging.changes import Context, Rejected
+from services.session_logging.commands.record import Record
 from services.session_logging.commands.room import Log, Room
 from services.session_logging.domain.alarms import watch
+from services.session_logging.domain.drug import Drawn
 from services.session_logging.domain.sessions import Kind, facts_of
-from services.session_logging.domain.totals import by_rate, thinned
+from services.session_logging.domain.totals import thinned, totals
+from services.session_logging.http.monitoring import TotalsShown, monitoring_record, show_totals
+from services.session_logging.http.record_page import record_page
 from services.session_logging.http.sessions import READERS, AlertShown, show_alert
 from services.session_logging.http.shared import SessionPath, of
+from services.session_logging.store import aftercare
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 from services.therapies import evidence
@@ -34,9 +39,19 @@ class LastShown(Response):
     at: Instant
 
 
+class RescueShown(Response):
+    """Another drug than the infusion that the patient was given."""
+
+    group: str
+    drug: str
+    dose: str
+    route: str
+    at: Instant
+
+
 class HandoverShown(Response):
-    """All that who takes a patient over has to know, on one page. ``pump_volume`` is what the pump reported, ``by_rate`` what
-    rate and time come to; they may differ, and then the patient is to be trusted, not one of them.
+    """All that who takes a patient over has to know, on one page. Where pump and rate x time differ, the patient is to be
+    trusted, not one of them.
     """
 
     session: Id
@@ -47,11 +62,10 @@ class HandoverShown(Response):
     started_at: Instant | None
     ended_at: Instant | None
     dose: str | None
-    given: str | None
-    by_rate: str | None
-    pump_volume: str | None
+    totals: TotalsShown | None
     last: list[LastShown]
     symptoms: list[str]
+    rescue_drugs: list[RescueShown]
     open_alerts: list[AlertShown]
     pressure_due: Instant | None
     escort_name: str | None
@@ -83,8 +97,9 @@ class TrendShown(Response):
     pressures: list[LastShown]
 
 
-def routes(room: Room) -> tuple[Route, ...]:
+def routes(record: Record) -> tuple[Route, ...]:
     """The routes, in the room."""
+    room = record.aftercare.arrival.room
     return (
         Route(
             name="show_handover",
@@ -109,6 +124,17 @@ def routes(room: Room) -> tuple[Route, ...]:
             response=TrendShown,
             query=_trend,
         ),
+        Route(
+            name="print_monitoring_record",
+            method="GET",
+            path_template="/sessions/{session}/monitoring-record/page",
+            summary="The record of a session as a page to be printed, with its vitals drawn",
+            policy=Bearer(READERS, of("session")),
+            audit="session.record-page",
+            path=SessionPath,
+            response=Printed,
+            query=_printed(record),
+        ),
     )
 
 
@@ -119,21 +145,18 @@ def _handover(room: Room) -> Callable[[Asked[Any, SessionPath]], Find]:
             if session is None:
                 return Rejected("not-found", status=404)
             log = await Log.load(read, session)
-            return Found(_page(room, log, context), patient=str(session.patient))
+            drawn = await aftercare.drawn(read, session.id)
+            return Found(_page(room, log, drawn, context), patient=str(session.patient))
 
         return find
 
     return query
 
 
-def _page(room: Room, log: Log, context: Context) -> HandoverShown:
+def _page(room: Room, log: Log, drawn: Drawn | None, context: Context) -> HandoverShown:
     session, facts = log.session, facts_of(log.entries)
     rules = room.pinned(session, context)
     watched = watch(session, log.entries, log.samples, (), context.now, rules)
-    dose = session.dose or {}
-    ran = by_rate(log.entries, context.now) if session.started_at else None
-    volume = Quantity.parse(session.pump_volume) if session.pump_volume else ran
-    given = volume.value * Quantity.parse(dose["concentration"]).value if volume and dose else None
     sets = [entry for entry in log.entries if entry.kind == Kind.VITALS]
     values = [(one.at, name, str(one.data[name])) for one in sets for name in _MEASURED if one.data.get(name) is not None]
     values += [(one.at, "spo2", f"{one.spo2} %") for one in log.samples if one.spo2 is not None]
@@ -153,12 +176,15 @@ def _page(room: Room, log: Log, context: Context) -> HandoverShown:
         prescriber=said("prescriber_on_site"),
         started_at=session.started_at,
         ended_at=session.ended_at,
-        dose=dose.get("mass"),
-        given=f"{given:.2f} mg" if given is not None else None,
-        by_rate=str(ran) if ran else None,
-        pump_volume=session.pump_volume,
+        dose=(session.dose or {}).get("mass"),
+        totals=show_totals(totals(session, log.entries, drawn, context.now, rules)),
         last=list(last.values()),
         symptoms=sorted(symptoms),
+        rescue_drugs=[
+            RescueShown(**{name: one.data[name] for name in ("group", "drug", "dose", "route")}, at=one.at)
+            for one in sorted(log.entries, key=lambda one: one.at)
+            if one.kind == Kind.RESCUE
+        ],
         open_alerts=[show_alert(one) for one in log.alerts if one.status == "open"],
         pressure_due=None if isinstance(watched, evidence.Rejected) else watched.pressure_due,
         escort_name=said("escort_name"),
@@ -189,3 +215,24 @@ def _trend(asked: Asked[Any, SessionPath, TrendQuery]) -> Find:
         return Found(TrendShown(**shown, pressures=typed), patient=str(session.patient))
 
     return find
+
+
+_SPANS = 400
+"""Of a curve on paper: half a millimetre each."""
+
+
+def _printed(record: Record) -> Callable[[Asked[Any, SessionPath]], Find]:
+    def query(asked: Asked[Any, SessionPath]) -> Find:
+        async def find(read: Reader, context: Context) -> Found | Rejected:
+            session = await store.session(read, asked.path.session)
+            if session is None:
+                return Rejected("not-found", status=404)
+            shown = await monitoring_record(record, session, read, context)
+            curves = thinned(await alarms.samples(read, session.id), _SPANS)
+            signed = record.aftercare.arrival.room.pinned(session, context).under("alert.spo2_low")
+            limits = {"spo2": [float(one.value) for one in signed.values()]}
+            return Found(record_page(shown, curves, limits, context.now), patient=str(session.patient))
+
+        return find
+
+    return query

@@ -1,4 +1,4 @@
-"""Routes that show sessions: those of a day, one whole, and its monitoring record."""
+"""Routes that show sessions: those of a day, and one as it stands."""
 
 import datetime as dt
 from typing import Any
@@ -15,10 +15,9 @@ from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import Asked, Find, Found, Route
 from services.runtime.messaging.changes import Context, Rejected
 from services.session_logging.http.shared import TEAM, SessionPath, SessionShown, of, shown
-from services.session_logging.store import aftercare, watch
 from services.session_logging.store import sessions as store
 
-__all__ = ["READERS", "ROUTES", "AlertShown", "show_alert"]
+__all__ = ["READERS", "ROUTES", "AdverseEventShown", "AlertShown", "show_adverse_event", "show_alert"]
 
 _CALENDAR = ProblemType("calendar-unknown", 409, "The clinic has not said in which zone it reads the clock")
 
@@ -33,28 +32,6 @@ class SessionList(Response):
     """Sessions in the order in which they are planned."""
 
     sessions: list[SessionShown]
-
-
-class EntryShown(Response):
-    """Something that was recorded."""
-
-    entry: Id
-    kind: str
-    at: Instant
-    recorded_at: Instant
-    by: str
-    data: dict[str, Any]
-
-
-class MoveShown(Response):
-    """A move of a session: who, since when it is true, and when it was recorded."""
-
-    from_state: str
-    to_state: str
-    ending: str | None
-    at: Instant
-    recorded_at: Instant
-    by: str
 
 
 class AlertShown(Response):
@@ -80,17 +57,6 @@ class AlertShown(Response):
     resolved_at: Instant | None
 
 
-class GateShown(Response):
-    """A gate that was asked, with all of its evidence."""
-
-    evaluation: Id
-    gate: str
-    outcome: str
-    evidence: dict[str, Any]
-    evaluated_at: Instant
-    asked_by: str
-
-
 class AdverseEventShown(Response):
     """An adverse event."""
 
@@ -106,34 +72,6 @@ class AdverseEventShown(Response):
     onset_at: Instant
     entered_by: str
     resolved_at: Instant | None
-
-
-class DrugShown(Response):
-    """What was drawn, and what of it was thrown away before whom."""
-
-    strength: str
-    drawn: str
-    into_bag: str
-    bag: str
-    vial: str
-    lot: str
-    expires: Date
-    drawn_by: str
-    wastes: list[dict[str, Any]]
-
-
-class RecordShown(Response):
-    """The record of a session: everything that was done, measured, raised and signed in it."""
-
-    session: SessionShown
-    baseline: dict[str, Any] | None
-    moves: list[MoveShown]
-    entries: list[EntryShown]
-    alerts: list[AlertShown]
-    gates: list[GateShown]
-    adverse_events: list[AdverseEventShown]
-    drug: DrugShown | None
-    samples: int
 
 
 def show_alert(alert: Any) -> AlertShown:
@@ -205,74 +143,6 @@ def _show(asked: Asked[Any, SessionPath]) -> Find:
     return find
 
 
-def _record(asked: Asked[Any, SessionPath]) -> Find:
-    async def find(read: Reader, _: Context) -> Found | Rejected:
-        session = await store.session(read, asked.path.session)
-        if session is None:
-            return Rejected("not-found", status=404)
-        drawn = await aftercare.drawn(read, session.id)
-        wastes = await aftercare.wastes(read, session.id)
-        drug = None
-        if drawn is not None:
-            drug = DrugShown(
-                strength=drawn.strength,
-                drawn=drawn.drawn,
-                into_bag=drawn.into_bag,
-                bag=drawn.bag,
-                vial=drawn.vial,
-                lot=drawn.lot,
-                expires=drawn.expires,
-                drawn_by=drawn.drawn_by,
-                wastes=[
-                    {"volume": one.volume, "method": one.method, "by": one.wasted_by, "witness": one.witness} for one in wastes
-                ],
-            )
-        body = RecordShown(
-            session=shown(session),
-            baseline=dict(session.baseline) if session.baseline else None,
-            moves=[
-                MoveShown(
-                    from_state=row["from_state"],
-                    to_state=row["to_state"],
-                    ending=row["ending"],
-                    at=row["at"],
-                    recorded_at=row["recorded_at"],
-                    by=row["by_person"],
-                )
-                for row in await store.moves(read, session.id)
-            ],
-            entries=[
-                EntryShown(
-                    entry=one.id,
-                    kind=one.kind,
-                    at=one.at,
-                    recorded_at=one.recorded_at,
-                    by=one.by,
-                    data=dict(one.data),
-                )
-                for one in await store.entries(read, session.id, all_of_them=True)
-            ],
-            alerts=[show_alert(one) for one in await watch.alerts(read, session.id)],
-            gates=[
-                GateShown(
-                    evaluation=row["id"],
-                    gate=row["gate"],
-                    outcome=row["outcome"],
-                    evidence=row["evidence"],
-                    evaluated_at=row["evaluated_at"],
-                    asked_by=row["asked_by"],
-                )
-                for row in await watch.evaluations(read, session.id)
-            ],
-            adverse_events=[show_adverse_event(one) for one in await aftercare.adverse_events(read, session.id)],
-            drug=drug,
-            samples=len(await watch.samples(read, session.id)),
-        )
-        return Found(body, patient=str(session.patient))
-
-    return find
-
-
 READERS = TEAM | {Role.AUDITOR}
 """Who may read a session."""
 ROUTES = (
@@ -298,16 +168,5 @@ ROUTES = (
         path=SessionPath,
         response=SessionShown,
         query=_show,
-    ),
-    Route(
-        name="show_monitoring_record",
-        method="GET",
-        path_template="/sessions/{session}/monitoring-record",
-        summary="The record of a session: all that was done, measured, raised and signed",
-        policy=Bearer(READERS, of("session")),
-        audit="session.record",
-        path=SessionPath,
-        response=RecordShown,
-        query=_record,
     ),
 )

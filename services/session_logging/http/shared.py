@@ -25,18 +25,23 @@ from services.session_logging.store import sessions as store
 from services.therapies import evidence
 
 __all__ = [
+    "AFTER_SESSION",
     "DEVICE_BOUND",
     "ILLEGAL",
+    "IN_ERROR",
     "LATER",
     "LOCKED",
+    "MORE_THAN_BAG",
     "NURSES",
     "ORDER",
     "OUTSIDE",
     "PRESCRIBERS",
+    "PUMP_UNREAD",
     "SELF_WITNESSED",
     "SHUT",
     "TEAM",
     "Rate",
+    "Reason",
     "SessionPath",
     "SessionShown",
     "Strength",
@@ -58,18 +63,23 @@ TEAM = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
 NURSES = frozenset({Role.PRESCRIBER, Role.NURSE})
 PRESCRIBERS = frozenset({Role.PRESCRIBER})
 
+AFTER_SESSION = ProblemType("after-session", 422, "The session was over then: write an addendum")
 DEVICE_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
+IN_ERROR = ProblemType("entered-in-error", 409, "This entry counts no longer already")
 LATER = (
     ProblemType("in-the-future", 422, "This has not happened yet"),
     ProblemType("before-check-in", 422, "The patient was not here then"),
 )
 LOCKED = ProblemType("record-locked", 409, "The record is signed: only addenda are written")
+MORE_THAN_BAG = ProblemType("more-than-the-bag", 422, "The pump cannot have delivered more than the bag holds")
 ORDER = ProblemType("out-of-order", 422, "The session did not stand where it stands then")
 OUTSIDE = ProblemType("not-possible", 422, "This cannot be, or the therapy's limits do not allow it")
+PUMP_UNREAD = ProblemType("pump-not-read", 409, "What the pump has delivered was not recorded")
 SELF_WITNESSED = ProblemType("self-witnessed", 403, "Who witnesses has neither drawn, given nor wasted the drug")
 SHUT = ProblemType("gate-shut", 409, "The gate is not open: every rule and missing fact is named")
 
 Text = Annotated[Note, Field(max_length=2000)]
+Reason = Annotated[Text, Field(min_length=3)]
 
 
 def of(record: str) -> Relationship:

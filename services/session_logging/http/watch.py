@@ -19,6 +19,7 @@ from services.session_logging.commands.watch import NotBound, Watch
 from services.session_logging.domain.alarms import Raised, Sample
 from services.session_logging.http.sessions import READERS, AlertShown, show_alert
 from services.session_logging.http.shared import (
+    AFTER_SESSION,
     DEVICE_BOUND,
     LATER,
     LOCKED,
@@ -38,7 +39,6 @@ from services.therapies import evidence
 __all__ = ["VitalsValues", "routes", "typed"]
 
 _BOUND = ProblemType("not-bound", 409, "This monitor is not bound to this session")
-_AFTER = ProblemType("after-session", 422, "The session was over then: write an addendum")
 _PAPER = ProblemType("no-paper", 409, "Nothing was typed from paper")
 _NOBODY = ProblemType("nobody-responsible", 409, "No nurse is responsible for this session")
 _SELF_CHECKED = ProblemType("self-checked", 403, "Who typed from paper does not check it")
@@ -67,7 +67,7 @@ class VitalsValues(Request):
 
     @model_validator(mode="after")
     def _something(self) -> "VitalsValues":
-        if not any(value not in (None, ()) for name, value in self if name not in ("at", "source")):
+        if not any(value not in (None, ()) for name, value in self if name not in ("at", "source", "kind")):
             raise field_error("nothing-measured")
         return self
 
@@ -168,7 +168,7 @@ def routes(watch: Watch) -> tuple[Route, ...]:
             NURSES,
             lambda asked, *more: watch.record(asked.path.session, typed(asked.body), asked.body.at, person(asked), *more),
             body=VitalsBody,
-            errors=(*LATER, OUTSIDE, LOCKED, _AFTER),
+            errors=(*LATER, OUTSIDE, LOCKED, AFTER_SESSION),
             example=set_of_vitals,
         ),
         act_route(

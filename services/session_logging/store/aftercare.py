@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from services.runtime.database import Reader
+from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Row
 from services.session_logging.domain.adverse_events import AdverseEvent
 from services.session_logging.domain.drug import Drawn, Waste
@@ -13,12 +13,15 @@ __all__ = [
     "adverse_events",
     "drawn",
     "drawn_row",
+    "open_pages",
+    "signatures",
     "waste",
     "waste_row",
     "wastes",
 ]
 
-_WASTE = "select id, session, volume, wasted_by, wasted_at, method, witness, witnessed_at, version from waste"
+_WASTE = """select id, session, volume, wasted_by, wasted_at, method, witness, witnessed_at, error_reason, error_by, error_at,
+                   version from waste"""
 _ADVERSE = """select id, session, patient, term, grade, proposed_grade, relatedness, action, serious, note, onset_at,
                      entered_by, entered_at, resolved_at, version from adverse_event"""
 
@@ -71,8 +74,26 @@ def waste_row(wanted: Waste) -> Row:
         "method": wanted.method,
         "witness": wanted.witness,
         "witnessed_at": wanted.witnessed_at,
+        "error_reason": wanted.error_reason,
+        "error_by": wanted.error_by,
+        "error_at": wanted.error_at,
     }
     return Row("waste", {"id": wanted.id}, values, wanted.version)
+
+
+async def open_pages(read: Reader, code: str, subject: UUID) -> list[UUID]:
+    """Open pages of a code about something, however often it was raised."""
+    rows = await read.fetch("select id from page where code = $1 and subject = $2 and status = 'open'", code, str(subject))
+    return [row["id"] for row in rows]
+
+
+async def signatures(read: Reader, session_id: UUID) -> list[Record]:
+    """What was signed in a session."""
+    return await read.fetch(
+        """select subject, meaning, signer, licence, signed_at, shown_hash from signature where subject like $1
+           order by signed_at, id""",
+        f"sessions/{session_id}/%",
+    )
 
 
 async def adverse_event(read: Reader, event_id: UUID) -> AdverseEvent | None:

@@ -24,7 +24,7 @@ VALUES: Final[dict[str, str]] = {
             trd.adherence weight.confirm weight.remeasure weight.disagree adjusted.share futility.improvement
             start.spo2.pass start.spo2.no_start resume.spo2 alert.spo2_low.* alert.spo2_on_oxygen.STOP
             discharge.sbp.relative discharge.dbp.relative discharge.spo2 plausible.spo2.low plausible.spo2.high
-            possible.spo2
+            possible.spo2 pump.disagree
         """,
         "mg/d": "trd.dose.* lorazepam.cap",
         "mo": "msm.duration.*",

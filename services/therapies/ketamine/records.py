@@ -14,7 +14,7 @@ from schemas.values import Quantity
 from services.therapies.evidence import Problem, Rejected, Thresholds
 from services.therapies.ketamine.eligibility import BloodPressure
 
-__all__ = ["AdverseEvent", "Intake", "Ledger", "LedgerBalance", "Serious", "ledger", "propose_grade"]
+__all__ = ["AdverseEvent", "Intake", "Ledger", "LedgerBalance", "Serious", "ledger", "propose_grade", "pump_disagrees"]
 
 
 class Serious(StrEnum):
@@ -143,6 +143,13 @@ def pump_volume_to_stock(delivered: Quantity, bag: Quantity, drawn_into_bag: Qua
     step = rules["ledger.volume"].value
     share = Fraction(drawn_into_bag.to("mL").value) * Fraction(delivered.to("mL").value) / Fraction(bag.to("mL").value)
     return Quantity(step * int(share / Fraction(step) + Fraction(1, 2)), "mL")
+
+
+def pump_disagrees(reported: Quantity, by_rate: Quantity, bag: Quantity, rules: Thresholds) -> bool:
+    """Whether what the pump says it has delivered and what its rates and their times come to are further apart than is
+    signed, in percent of the bag: a share of the bag is the same share of the dose, however little has run.
+    """
+    return rules["pump.disagree"].met_by_percent(abs(reported.to("mL").value - by_rate.to("mL").value), bag.to("mL").value)
 
 
 def ledger(entry: Ledger, rules: Thresholds) -> LedgerBalance | Rejected:

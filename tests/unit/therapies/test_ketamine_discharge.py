@@ -21,6 +21,7 @@ from services.therapies.ketamine.records import (
     Serious,
     ledger,
     propose_grade,
+    pump_disagrees,
     pump_volume_to_stock,
 )
 from tests.support.ketamine_cases import bp, discharge_case, vitals
@@ -247,6 +248,22 @@ def test_an_interrupted_infusion_counts_what_the_pump_reported() -> None:
     given_ = pump_volume_to_stock(q("55.0 mL"), q("100 mL"), q("0.82 mL"), RULES)
     assert given_ == q("0.45 mL")
     assert isinstance(ledger(entry(administered=given_, wasted=q("0.55 mL")), RULES), LedgerBalance)
+
+
+@pytest.mark.parametrize(
+    ("reported", "by_rate", "wanted"),
+    [
+        ("95.0 mL", "100.0 mL", False),
+        ("94.9 mL", "100.0 mL", True),
+        ("5.0 mL", "0.0 mL", False),
+        ("5.1 mL", "0.0 mL", True),
+    ],
+)
+def test_a_pump_that_differs_from_rate_and_time_is_flagged_beyond_the_signed_share_of_the_bag(
+    reported: str, by_rate: str, wanted: bool
+) -> None:
+    assert pump_disagrees(q(reported), q(by_rate), q("100 mL"), RULES) is wanted
+    assert pump_disagrees(q(by_rate), q(reported), q("100 mL"), RULES) is wanted
 
 
 @given(st.integers(0, 10_000), st.integers(1, 300))

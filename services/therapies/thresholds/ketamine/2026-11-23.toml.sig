@@ -1,1 +1,1 @@
-amLlpIfgkGSQaPQ6M8Cx/Yaa9LXooqQJ91708fcA33J1V4N0sirJhYoLGg/BcQJis2kCou1Wkw6dxWx+kczdBA==
+crBZWP3ors8+lc7QbeOuGmpSVYv61jya9sxHFVIsOyqGHrn27+dOGloLm2WN/oZIAy4illFjhSrDve8u/+FtAw==
