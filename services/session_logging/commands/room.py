@@ -26,7 +26,7 @@ from services.runtime.messaging.changes import (
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.screening import store as screening
 from services.session_logging import events
-from services.session_logging.domain.alarms import Raised, Sample, raised_id, watch
+from services.session_logging.domain.alarms import Raised, Sample, raised_id, resolutions, watch
 from services.session_logging.domain.gates import Known, prescriber_named
 from services.session_logging.domain.sessions import Entry, Review, Session, SessionState
 from services.session_logging.store import sessions as store
@@ -305,8 +305,8 @@ class Room:
         if session is not log.session:
             rows += written(log.session, session, new[0].by, context)
         rows += [store.entry_row(session.id, one) for one in new] + [alarms.sample_row(session.id, one) for one in samples]
-        resolved = [(one, "prescriber" if one.grave else "nurse") for one in log.alerts if one.status == "resolved"]
-        found = watch(session, [*log.entries, *new], [*log.samples, *samples], resolved, context.now, rules)
+        entries, resolved = [*log.entries, *new], resolutions(log.alerts)
+        found = watch(session, entries, [*log.samples, *samples], resolved, context.now, rules)
         if isinstance(found, evidence.Rejected):
             return found
         known = {one.key for one in log.alerts}

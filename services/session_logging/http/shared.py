@@ -26,6 +26,7 @@ from services.therapies import evidence
 
 __all__ = [
     "DEVICE_BOUND",
+    "DRAWN",
     "ILLEGAL",
     "LATER",
     "LOCKED",
@@ -59,6 +60,7 @@ NURSES = frozenset({Role.PRESCRIBER, Role.NURSE})
 PRESCRIBERS = frozenset({Role.PRESCRIBER})
 
 DEVICE_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
+DRAWN = ProblemType("drug-drawn", 409, "The drug was drawn already")
 LATER = (
     ProblemType("in-the-future", 422, "This has not happened yet"),
     ProblemType("before-check-in", 422, "The patient was not here then"),
