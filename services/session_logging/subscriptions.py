@@ -18,6 +18,7 @@ from services.runtime.messaging.changes import Changes, Context, Put, RowChange
 from services.runtime.messaging.inbox import Subscription
 from services.session_logging import events
 from services.session_logging.commands.room import SYSTEM, Log, Room, entry, written
+from services.session_logging.domain.gates import result_code
 from services.session_logging.domain.sessions import HERE, RUNNING, Kind, Session, SessionEnding, SessionState, Terms, move
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
@@ -26,6 +27,7 @@ __all__ = ["FACTS", "subscriptions"]
 
 FACTS = "session_logging.facts"
 """Name of the consumer whose facts the gates read."""
+_HARMLESS = ("normal", "negative")
 _NOT_HERE = (SessionState.SCHEDULED, SessionState.CLOSED)
 
 
@@ -49,7 +51,26 @@ class _Cases:
         if not self._kind:
             return state, Changes(rows=[known])
         mine = [log for log in state or () if log.session.case == item.data.case]
-        return _arrived(self._room, known, mine, self._kind, self._code, context)
+        return _arrived(self._room, known, mine, self._kind, self.code(item.data), context)
+
+    def code(self, data: Any) -> str:
+        """What a patient in the chair is held for."""
+        return self._code
+
+
+class _Results(_Cases):
+    """A test that was found abnormal or positive asks a prescriber, until the next decision on its case (decision B3)."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(room, lambda data: {"result": data.test}, Kind.DECISION_NEEDED)
+
+    def decide(
+        self, state: Sequence[Log] | None, item: Envelope[consultation.ResultReported], context: Context
+    ) -> tuple[Sequence[Log] | None, Changes]:
+        return (state, Changes()) if item.data.finding in _HARMLESS else super().decide(state, item, context)
+
+    def code(self, data: consultation.ResultReported) -> str:
+        return result_code(data.test)
 
 
 class _Risks:
@@ -218,6 +239,8 @@ def _decided(data: consultation.DecisionSigned) -> Mapping[str, object]:
         "pregnancy_possible": data.pregnancy_possible,
         "weight": _text(data.weight) if data.weight else None,
         "height": _text(data.height) if data.height else None,
+        # Whoever has signed has seen what was found until then.
+        "result": None,
     }
 
 
@@ -232,6 +255,7 @@ def subscriptions(room: Room) -> tuple[Subscription, ...]:
             Kind.CONSENT_WITHDRAWN,
             "consent-withdrawn",
         ),
+        consultation.RESULT_REPORTED.name: _Results(room),
         consultation.PDMP_CHECKED.name: _Cases(room, lambda data: {"pdmp_checked_at": data.checked_at}),
         consultation.RISK_FLAGGED.name: _Risks(room, "consultation"),
         follow_up.RISK_FLAGGED.name: _Risks(room, "follow_up"),

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from services.cli.demo.story import Story
+from tests.support.attacks import attack
 from tests.support.care import Answer, Care
 from tests.support.servers import Servers
 from tests.support.stage import Turns, planned
@@ -135,6 +136,7 @@ async def test_a_message_that_may_have_gone_out_is_not_sent_again(scene: tuple[C
     assert await care.value("follow_up", settled) == told + 1
 
 
+@attack(83)
 async def test_who_sees_what_and_a_check_needs_its_screen(scene: tuple[Care, Story]) -> None:
     care, story = scene
     path = f"/patients/{story.patient}"
@@ -160,6 +162,20 @@ async def test_who_sees_what_and_a_check_needs_its_screen(scene: tuple[Care, Sto
     bad = {"email": "nobody", "email_agreed": True, "birth_date": "1983-06-09"}
     refused = await ask(care, "front_desk.a", "PUT", f"{path}/contact", bad, version=1)
     assert [error["pointer"] for error in refused.body["errors"]] == ["/email"]
+
+    # A patient's messages go to the address of the contact book: nobody else changes it, and no request brings its own.
+    kept = await care.rows("follow_up", "select patient, email, version from contact")
+    elsewhere = "z.other.patient@example.org"
+    theirs = {**bad, "email": elsewhere}
+    for login, method, what, body, status in (
+        ("patient.b", "PUT", "/contact", theirs, 404),
+        ("patient.b", "POST", "/links", None, 403),
+        ("nurse.a", "POST", "/links", {"email": elsewhere}, 400),
+    ):
+        answer = await ask(care, login, method, path + what, body, **({"version": 1} if method == "PUT" else {}))
+        assert answer.status == status, (login, what, answer.body)
+    assert await care.rows("follow_up", "select patient, email, version from contact") == kept
+    assert care.servers.mail.raw(elsewhere) == []
 
     # A task for somebody; who is not of its role does not close it, and a check is not done without its suicide screen.
     async with care.owner("follow_up") as connection:

@@ -12,7 +12,6 @@ from services.cli.demo.patient import Vitals
 from tests.support.chair import Chair
 from tests.support.room import room
 from tests.support.servers import Servers
-from tests.support.stage import planned
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 
@@ -171,36 +170,3 @@ async def test_what_cannot_be_is_refused_and_what_is_dangerous_never(chair: Chai
     (await ask("nurse.a", "consent-withdrawal")).ok()
     await chair.stage.settle()
     assert ("STOP", "consent_withdrawn", "open") in await alerts(chair)
-
-
-async def test_facts_that_wait_shut_the_gate_of_their_patient_alone(servers: Servers, tmp_path: Path) -> None:
-    async with planned(servers, tmp_path) as (care, story):
-        chair = Chair(care, story.stage, story.patient, story.sessions)
-        ask = chair.ask
-        assert (await ask("nurse.a", "check-in", {"device": "monitor-1"})).code == "not-today"
-        await story.stage.until(story.at(13, "10:05"))
-        await story.check_in(chair.path, 13)
-        parked = """insert into parked (consumer, source, epoch, sequence, event_id, type, topic, partition, record_offset, key,
-                                        headers, reason, status)
-                    values ('session_logging.facts', $1, 1, 99, gen_random_uuid(), 'x', $2, 0, 0, $3, '{}', 'failed', 'dead')"""
-
-        async def shut() -> list[str]:
-            found: list[str] = (await ask("nurse.a", "start-evaluations")).ok()["shut_by"]
-            return [name for name in found if name.startswith("facts_as_of")]
-
-        assert await shut() == []
-        topic = f"{care.prefix}.consultation.events"
-        async with care.owner("session_logging") as connection:
-            await connection.execute(parked, "/consultation/patients/other", topic, care.id("patient.b").encode())
-            assert await shut() == [], "another patient's events wait, not this one's"
-            await connection.execute(parked, "/consultation/patients/this", topic, story.patient.encode())
-            assert await shut() == ["facts_as_of.consultation"]
-            await connection.execute("delete from parked")
-        # The owner falls silent: what it last said is no longer current after a minute.
-        await care.running["consultation"].kill()
-        late = "update consumer_partition set watermark = watermark - interval '61 s' where consumer = 'session_logging.facts'"
-        async with care.owner("session_logging") as connection:
-            await connection.execute(f"{late} and topic = $1", topic)
-        assert await shut() == ["facts_as_of.consultation"]
-        refused = await ask("nurse.a", "start")
-        assert "/gate/facts_as_of.consultation" in [error["pointer"] for error in refused.body["errors"]]

@@ -11,48 +11,13 @@ import pytest
 from services.cli.demo.course import FIRST_DAY
 from services.cli.demo.morning import Guest, book
 from services.cli.demo.seed import seed
-from services.cli.demo.stage import Stage
-from tests.support.care import Answer, Care, care
+from tests.support.care import Care, care
 from tests.support.room import room
 from tests.support.servers import Servers
 from tests.support.stage import on_stage
+from tests.support.unchanged import GATE, refused, unchanged
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
-
-_ASIDE = {"audit", "audit_seal", "idempotency", "consumer_cursor", "consumer_partition", "kernel", "schema_migration"}
-"""What tells who has asked and been refused, and how far is read: it changes by being asked, or by itself."""
-_GATE = {f"session_logging.{table}" for table in ("gate_evaluation", "session", "move", "stream", "outbox")}
-"""Where a gate keeps its answer, whatever it was: with its event, and a session that it holds."""
-
-
-async def everything(care: Care) -> dict[str, list[str]]:
-    """Every row of every service, but for what is set aside."""
-    found = {}
-    async with care.owner() as connection:
-        for service in care.services.values():
-            names = await connection.fetch("select tablename from pg_tables where schemaname = $1", service.schema)
-            for name in sorted({row["tablename"] for row in names} - _ASIDE):
-                table = f"{service.schema}.{name}"
-                rows = await connection.fetch(f"select t::text as row from {table} t")
-                found[table] = sorted(row["row"] for row in rows)
-    return found
-
-
-@asynccontextmanager
-async def unchanged(care: Care, stage: Stage, *but: str) -> AsyncIterator[None]:
-    """What is done in here leaves every row as it was, but for these tables."""
-    await stage.settle()
-    before = await everything(care)
-    assert sum(map(len, before.values())) > 30
-    yield
-    await stage.settle()
-    after = await everything(care)
-    assert [table for table, rows in after.items() if rows != before[table] and table not in but] == []
-
-
-def refused(answer: Answer, status: int, code: str) -> Answer:
-    assert (answer.status, answer.code, answer.headers["Content-Type"]) == (status, code, "application/problem+json")
-    return answer
 
 
 @asynccontextmanager
@@ -139,7 +104,7 @@ async def test_at_the_chair(servers: Servers, tmp_path: Path) -> None:
         await chair.arrive(consent_reconfirmed=False)
         await chair.prepare()
         for rule in ("K-S-CONSENT", "K-S-CONSENT-WITHDRAWN"):
-            async with unchanged(chair.care, chair.stage, *_GATE):
+            async with unchanged(chair.care, chair.stage, *GATE):
                 shut = refused(await chair.ask("nurse.a", "start"), 409, "gate-shut")
                 assert f"/gate/{rule}" in {error["pointer"] for error in shut.body["errors"]}
             shown = await chair.shown()
@@ -153,7 +118,7 @@ async def test_at_the_chair(servers: Servers, tmp_path: Path) -> None:
         # Home before it is time.
         await chair.start(2)
         await chair.end()
-        async with unchanged(chair.care, chair.stage, *_GATE):
+        async with unchanged(chair.care, chair.stage, *GATE):
             early = refused(await chair.discharge(), 409, "gate-shut")
             assert "/gate/K-X-TIME" in {error["pointer"] for error in early.body["errors"]}
         assert (await chair.shown())["state"] == "recovery"

@@ -80,9 +80,17 @@ class Care:
 
     async def spawn(self, *names: str, **environment: str) -> None:
         """Start one process of each service and wait until they are ready. Keyword arguments are more environment."""
-        await asyncio.gather(*[self._spawn(name, environment) for name in names])
+        made = await asyncio.gather(*[self.replica(name, **environment) for name in names])
+        self.running |= zip(names, made, strict=True)
 
-    async def _spawn(self, name: str, environment: Mapping[str, str]) -> None:
+    async def replica(self, name: str, *, ready: object = True, **environment: str) -> Process:
+        """One more process of a service; the one that is asked stays the same.
+
+        Args:
+            name: of the service.
+            ready: whether to wait until it is; one that is meant to die may not live to be.
+            environment: more of it.
+        """
         service = self.services[name]
         number = len(self.processes)
         log, failpoint_log = self.folder / f"{name}-{number}.log", self.folder / f"{name}-{number}.failpoints"
@@ -106,7 +114,7 @@ class Care:
             )
         process = Process(popen, log, failpoint_log)
         self.processes.append(process)
-        self.running[name] = await process.ready()
+        return await process.ready() if ready else process
 
     def _url(self, name: str) -> str:
         server = urlsplit(self.servers.postgres.url())

@@ -168,6 +168,21 @@ class Chair:
         """The pump is off."""
         (await self.ask("nurse.a", "end", {"pump_volume": ml(pump)})).ok()
 
+    async def rest(self, minutes: int) -> None:
+        """Awake and calm for so long, by the clinic clock alone: no service is waited for."""
+        for _ in range(2):
+            (await self.ask("nurse.a", "vitals", CALM.body())).ok()
+        for _ in range(0, minutes, 14):
+            await self.care.advance(14 * 60)
+            (await self.ask("nurse.a", "vitals", CALM.body())).ok()
+
+    async def well(self) -> None:
+        """Everything is said that a discharge asks for."""
+        (await self.ask("nurse.a", f"/patients/{self.patient}/suicide-screens", SINCE)).ok()
+        (await self.ask("nurse.a", "vitals", CALM.body(cadss6=[0] * 6))).ok()
+        said = {"oriented_x4": True, "gait_steady": True, "vomiting": False, "aldrete": 10}
+        (await self.ask("nurse.a", "facts", {**said, "escort_seen": True, "instructions_given": True})).ok()
+
     async def recover(self) -> dict[str, Any]:
         """Recovery with calm sets until the discharge gate may be asked: two hours from the start, one from the end."""
         ended = dt.datetime.fromisoformat((await self.shown())["ended_at"])
@@ -179,10 +194,7 @@ class Chair:
             (await self.ask("nurse.a", "vitals", CALM.body())).ok()
             now = awake if now < awake else min(ready, now + dt.timedelta(minutes=14))
             await self.until(now)
-        (await self.ask("nurse.a", f"/patients/{self.patient}/suicide-screens", SINCE)).ok()
-        (await self.ask("nurse.a", "vitals", CALM.body(cadss6=[0] * 6))).ok()
-        said = {"oriented_x4": True, "gait_steady": True, "vomiting": False, "aldrete": 10}
-        (await self.ask("nurse.a", "facts", {**said, "escort_seen": True, "instructions_given": True})).ok()
+        await self.well()
         return dict((await self.ask("nurse.a", "discharge-evaluations")).ok())
 
     async def discharge(self, login: str = "nurse.a") -> Answer:

@@ -5,16 +5,19 @@ What other services own is put there as rows, as their events would leave them; 
 
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from uuid_utils.compat import uuid7
 
+from schemas.envelope import Attributes, headers_of
+from schemas.registry import EventType
 from services.runtime.database import Connection
+from services.runtime.messaging import kafka as clients
 from services.session_logging.subscriptions import FACTS
 from services.therapies.ketamine.gates import FACT_OWNERS
 from tests.support.care import Care, care
@@ -23,7 +26,7 @@ from tests.support.servers import Servers
 from tests.support.stage import on_stage
 from tests.support.world import PARTITIONS
 
-__all__ = ["MORNING", "room"]
+__all__ = ["MORNING", "another", "room", "say"]
 
 MORNING = dt.datetime(2027, 1, 25, 10, 30, tzinfo=ZoneInfo("America/New_York"))
 """When the first session of every patient is planned to begin; the next ones two days apart."""
@@ -49,10 +52,47 @@ async def room(servers: Servers, folder: Path, *, patients: int = 1, sessions: i
             now = await connection.fetchval("select runtime.clinic_now()")
             await made.advance((MORNING - dt.timedelta(minutes=30) - now).total_seconds())
             await _clinic(made, connection)
-            plans = [await _patient(made, connection, sessions) for _ in range(patients)]
+            days = [MORNING + dt.timedelta(days=2 * number) for number in range(sessions)]
+            plans = [await _patient(made, connection, days) for _ in range(patients)]
         await made.spawn("session_logging")
         async with on_stage(made) as stage:
             yield [Chair(made, stage, patient, planned) for patient, planned in plans]
+
+
+async def another(chair: Chair, *, sessions: int) -> Chair:
+    """One more patient in the same room, with that many sessions that are all planned for now."""
+    now = await chair.stage.now()
+    async with chair.care.owner("session_logging") as connection:
+        patient, planned = await _patient(chair.care, connection, [now] * sessions)
+    return Chair(chair.care, chair.stage, patient, planned)
+
+
+async def say(chair: Chair, kind: EventType, source: str, sequence: int, copies: int = 1, **data: object) -> None:
+    """What another service says of the chair's patient, on its topic: its sample with other data, as often as asked for."""
+    sample = kind.sample
+    assert sample is not None
+    now = await chair.stage.now()
+    event = kind.envelope(
+        id=UUID(int=uuid7().int),
+        source=source,
+        type=kind.name,
+        time=now,
+        recordedtime=now,
+        dataschema=kind.dataschema,
+        partitionkey=chair.patient,
+        sequence=sequence,
+        epoch=1,
+        data=sample.model_copy(update={"patient": UUID(chair.patient), **data}),
+    )
+    headers = headers_of(Attributes(event.id, event.type, source, 1, sequence, chair.patient))
+    producer = clients.producer(chair.care.kafka, "others")
+    await producer.start()
+    try:
+        for _ in range(copies):
+            topic = kind.topic(chair.care.prefix)
+            await producer.send_and_wait(topic, event.encode(), key=chair.patient.encode(), headers=headers)
+    finally:
+        await producer.stop()
 
 
 async def _clinic(made: Care, connection: Connection) -> None:
@@ -77,7 +117,7 @@ async def _clinic(made: Care, connection: Connection) -> None:
         )
 
 
-async def _patient(made: Care, connection: Connection, sessions: int) -> tuple[str, list[dict[str, str]]]:
+async def _patient(made: Care, connection: Connection, starts: Sequence[dt.datetime]) -> tuple[str, list[dict[str, str]]]:
     patient, case, plan = uuid7(), uuid7(), uuid7()
     team = [{"staff": made.id(login), "role": _STAFF[login][0]} for login in _TEAM]
     await connection.execute(
@@ -90,14 +130,12 @@ async def _patient(made: Care, connection: Connection, sessions: int) -> tuple[s
                                          '168.0 cm', null)""",
         case,
         patient,
-        MORNING.date() + dt.timedelta(days=25),
-        MORNING - dt.timedelta(days=5),
+        starts[0].date() + dt.timedelta(days=25),
+        starts[0] - dt.timedelta(days=5),
     )
     await connection.execute("insert into plan_fact values ($1, $2, 1)", plan, patient)
     terms = {"dose": "0.5 mg/kg", "basis": "actual", "duration": "40 min", "cap": None}
-    planned = [
-        {"session": str(uuid7()), "starts": (MORNING + dt.timedelta(days=2 * number)).isoformat()} for number in range(sessions)
-    ]
+    planned = [{"session": str(uuid7()), "starts": start.isoformat()} for start in starts]
     await connection.executemany(
         """insert into session (id, plan, plan_number, terms, care_case, patient, therapy, ordinal, phase, starts_at, zone,
                                 state, version)

@@ -206,7 +206,10 @@ class Aftercare:
             return signed
         rules = self.arrival.room.pinned(session, context)
         closing = Closing(await self._ended_as(session, read))
-        changes, closed = await self._close(session, closing, UUID(who.person), read, context)
+        ended = await self._close(session, closing, UUID(who.person), read, context)
+        if isinstance(ended, evidence.Rejected):
+            return ended
+        changes, closed = ended
         due = context.now + rules["check.after_discharge"].elapsed
         told = events.session_discharged(closed, UUID(who.person), context.now, due)
         kept_row = kept(home.gate.id, session, "discharge", found, who.person, context)
@@ -234,7 +237,10 @@ class Aftercare:
             return Rejected("reason-missing", final=False)
         if closing.ending not in _PAGES and (unexplained := await self.ledger.unbalanced(session, read, context)):
             return unexplained
-        changes, closed = await self._close(session, closing, by, read, context)
+        ended = await self._close(session, closing, by, read, context)
+        if isinstance(ended, evidence.Rejected):
+            return ended
+        changes, closed = ended
         if code := _PAGES.get(closing.ending):
             left = RaisePage(code, f"{code}:{session_id}", str(session_id))
             missing = await self.ledger.missing(session, read, context)
@@ -296,14 +302,16 @@ class Aftercare:
 
     async def _close(
         self, session: Session, closing: Closing, by: UUID, read: Reader, context: Context
-    ) -> tuple[Changes, Session]:
+    ) -> tuple[Changes, Session] | evidence.Rejected:
+        """Rejected if something is recorded that was true after that end."""
         room = self.arrival.room
         at = closing.at or context.now
         closed = move(session, SessionState.CLOSED, at, ending=closing.ending.value, closed_at=at, rate=None)
         said = entry(Kind.CLOSED, str(by), context, at, closing.said())
         log = await Log.load(read, session)
         changes = room.logged(log, closed, [said], context)
-        assert isinstance(changes, Changes)  # noqa: S101 - the end of a session is never refused by its alerts
+        if isinstance(changes, evidence.Rejected):
+            return changes
         due, timers = None, list(changes.timers)
         obligations: list[NewEvent] = []
         if session.started_at is not None:

@@ -29,6 +29,7 @@ from services.session_logging.domain.sessions import (
     may_move,
     move,
 )
+from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
 from services.therapies.evidence import Evaluation, Outcome, plain
@@ -104,10 +105,12 @@ class Arrival:
     async def settle_dose(
         self, session_id: UUID, by: str, stock: Stock, read: Reader, context: Context
     ) -> tuple[Changes, Session, Evaluation[Any]] | Rejected | evidence.Rejected:
-        """The dose of the day, from today's weight under the signed plan. Frozen for this session once it is settled."""
+        """The dose of the day, from today's weight under the signed plan. Frozen for this session once it is drawn."""
         session = await present(session_id, read, BEFORE)
         if isinstance(session, Rejected):
             return session
+        if await drugs.drawn(read, session_id) is not None:
+            return Rejected("drug-drawn", final=False)
         known = await self._known(session, read, context)
         case = dose_case(session, stock, known, self.room.moment(session, context))
         found = dose_of_the_day(case, self.room.pinned(session, context))

@@ -27,7 +27,7 @@ from services.runtime.messaging.changes import (
 from services.runtime.messaging.ladders import Ladder, Rung
 from services.screening import store as screening
 from services.session_logging import events
-from services.session_logging.domain.alarms import Raised, Sample, Watched, continued, raised_id, watch
+from services.session_logging.domain.alarms import Raised, Sample, Watched, continued, raised_id, resolutions, watch
 from services.session_logging.domain.gates import Known, prescriber_named
 from services.session_logging.domain.sessions import Entry, Review, Session, SessionState
 from services.session_logging.store import sessions as store
@@ -175,8 +175,8 @@ class Log:
 
     @property
     def resolved(self) -> list[tuple[Raised, str]]:
-        """Alerts that were closed, each with the role of who closed it."""
-        return [(one, "prescriber" if one.grave else "nurse") for one in self.alerts if one.status == "resolved"]
+        """See ``resolutions``."""
+        return resolutions(self.alerts)
 
 
 def entry(kind: str, by: str, context: Context, at: dt.datetime | None = None, data: Mapping[str, Any] | None = None) -> Entry:

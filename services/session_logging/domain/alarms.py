@@ -37,7 +37,19 @@ from services.therapies.ketamine.alerts import (
     resume,
 )
 
-__all__ = ["UNITS", "Raised", "Sample", "Watched", "continued", "impossible", "quantity", "raised_id", "watch", "withdrawn"]
+__all__ = [
+    "UNITS",
+    "Raised",
+    "Sample",
+    "Watched",
+    "continued",
+    "impossible",
+    "quantity",
+    "raised_id",
+    "resolutions",
+    "watch",
+    "withdrawn",
+]
 
 UNITS: Final = {"heart_rate": "/min", "resp_rate": "/min", "spo2": "%"}
 """What a monitor measures."""
@@ -258,6 +270,24 @@ def _of_resolution(alert: Raised, role: str) -> Event:
 def raised_id(session: UUID, key: str) -> UUID:
     """Id of an alert of a session: the same whoever finds it, so that nobody is called twice for it."""
     return uuid5(session, key)
+
+
+def resolutions(alerts: Sequence[Raised]) -> list[tuple[Raised, str]]:
+    """Alerts whose resolution ends what their signal has raised, each with the role of who may say so.
+
+    That of a lower tier ends nothing while a higher one of the same signal is open: a nurse closes the AMBER, the RED stays.
+    """
+    return [
+        (one, "prescriber" if one.grave else "nurse")
+        for one in alerts
+        if one.resolved_at is not None and not any(_above(other, one, one.resolved_at) for other in alerts)
+    ]
+
+
+def _above(other: Raised, one: Raised, at: dt.datetime) -> bool:
+    """Whether an alert of a higher tier of the same signal was open then."""
+    is_open = other.raised_at <= at and (other.resolved_at is None or other.resolved_at > at)
+    return is_open and other.family == one.family and Tier[other.tier] > Tier[one.tier]
 
 
 def withdrawn(session: UUID, at: dt.datetime) -> UUID:

@@ -15,7 +15,17 @@ from services.therapies.ketamine.discharge import DischargeCase
 from services.therapies.ketamine.dosing import Basis, DoseCase, DosePlan
 from services.therapies.ketamine.gates import Override, PrescriberDecision, ResumeCase, StartCase, VitalsSet
 
-__all__ = ["Known", "Stock", "discharge_case", "dose_case", "resume_case", "start_case", "vitals_of", "worst_today"]
+__all__ = [
+    "Known",
+    "Stock",
+    "discharge_case",
+    "dose_case",
+    "result_code",
+    "resume_case",
+    "start_case",
+    "vitals_of",
+    "worst_today",
+]
 
 _QUANTITIES = ("sbp", "dbp", "heart_rate", "resp_rate", "spo2")
 
@@ -82,11 +92,14 @@ _WORST_FIRST = (RiskLevel.HIGH, RiskLevel.INCOMPLETE, RiskLevel.MODERATE, RiskLe
 
 
 def worst_today(known: Known, at: Moment) -> tuple[RiskLevel | None, dt.datetime | None]:
-    """The level that counts: today's own screen, or what another service has found today if that is worse."""
+    """The level that counts: today's own screen, or what another service has found today if that is worse.
+
+    Of two that are equally grave the newer one counts: whoever decided has not seen it.
+    """
     if known.screened is None:
         return None, None
     today = [known.screened, *[one for one in known.risks if Moment(one[1], at.zone).date == at.date]]
-    return min(today, key=lambda one: _WORST_FIRST.index(one[0]))
+    return min(today, key=lambda one: (_WORST_FIRST.index(one[0]), at.at - one[1]))
 
 
 def dose_case(session: Session, stock: Stock, known: Known, at: Moment) -> DoseCase:
@@ -155,12 +168,12 @@ def start_case(session: Session, known: Known, at: Moment) -> StartCase:
         cssrs=level,
         cssrs_at=level_at,
         risk_decision=_decision(known.entries, "risk"),
-        changes_reported=_changes(facts, known.entries),
-        changes_decision=_decision(known.entries, "changes"),
+        changes_reported=_changes(facts, known.entries, case),
+        changes_decision=_decision_on_changes(known.entries),
         review_before_next_session_open=known.review_open,
         other_session_open=known.other_open,
         monitor_linked=session.device is not None,
-        dose_settled=session.dose is not None,
+        dose_settled=_settled(session, facts),
         cadss6=_said(facts, "cadss6"),
         facts_as_of=known.facts_as_of,
         sets=_sets(known.entries),
@@ -259,11 +272,32 @@ def _instant(facts: Facts, name: str) -> dt.datetime | None:
     return dt.datetime.fromisoformat(said) if said else None
 
 
-def _changes(facts: Facts, entries: Sequence[Entry]) -> tuple[str, ...] | None:
-    """What has changed since the last visit, and what has arrived since check-in that a prescriber has to look at."""
+def _settled(session: Session, facts: Facts) -> bool:
+    """Whether the dose is that of the weight that was said last: a dose for another weight is none (decision B9)."""
+    weight = _said(facts, "weight")
+    return bool(session.dose and weight and Quantity.parse(session.dose["weight"]) == Quantity.parse(weight))
+
+
+def _changes(facts: Facts, entries: Sequence[Entry], case: CaseFacts) -> tuple[str, ...] | None:
+    """What has changed since the last visit, and what has arrived since then that a prescriber has to look at."""
     reported = _said(facts, "changes")
     arrived = [str(entry.data["code"]) for entry in entries if entry.kind == Kind.DECISION_NEEDED]
-    return None if reported is None else (*reported, *arrived)
+    if case.result is not None:
+        arrived.append(result_code(case.result))
+    return None if reported is None else tuple(dict.fromkeys((*reported, *arrived)))
+
+
+def result_code(test: str) -> str:
+    """Code of a result that asks for a decision."""
+    return f"result-{test.replace('_', '-')}"
+
+
+def _decision_on_changes(entries: Sequence[Entry]) -> PrescriberDecision | None:
+    """What was decided after the last change was known: nobody has looked at what came later."""
+    changed = [entry for entry in entries if entry.kind == Kind.DECISION_NEEDED or "changes" in entry.data]
+    last = max(changed, key=lambda one: (one.recorded_at, one.id), default=None)
+    since = [entry for entry in entries if last is None or (entry.recorded_at, entry.id) > (last.recorded_at, last.id)]
+    return _decision(since, "changes")
 
 
 def _about(entry: Entry, about: str) -> bool:

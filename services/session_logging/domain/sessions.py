@@ -173,7 +173,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class CaseFacts:
-    """What consultation and treatment planning say, as far as it has come here."""
+    """What consultation and treatment planning say, as far as it has come here.
+
+    Attributes:
+        result: test that was found abnormal or positive since the decision; nobody has decided over it.
+    """
 
     kind: str | None = None
     proposed: str | None = None
@@ -186,6 +190,7 @@ class CaseFacts:
     weight: str | None = None
     height: str | None = None
     pdmp_checked_at: dt.datetime | None = None
+    result: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from services.session_logging.commands.arrival import Arrival, Gate, shut_by
 from services.session_logging.domain.gates import Stock
 from services.session_logging.http.shared import (
     DEVICE_BOUND,
+    DRAWN,
     ILLEGAL,
     LATER,
     NURSES,
@@ -198,7 +199,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
             response=DoseAnswer,
             command=_settle(arrival),
             idempotency=KEY_REQUIRED,
-            errors=(ILLEGAL, OUTSIDE),
+            errors=(ILLEGAL, OUTSIDE, DRAWN),
             examples=(Example({"strength": strength, "bag": bag}),),
         ),
         act_route(

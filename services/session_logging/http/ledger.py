@@ -14,6 +14,7 @@ from services.runtime.messaging.unit_of_work import Decide
 from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.domain.drug import Drawing, Waste
 from services.session_logging.http.shared import (
+    DRAWN,
     ILLEGAL,
     IN_ERROR,
     LOCKED,
@@ -30,7 +31,6 @@ from services.session_logging.http.shared import (
 __all__ = ["routes"]
 
 _SETTLED = ProblemType("dose-not-settled", 409, "The dose of the day is not settled")
-_DRAWN = ProblemType("drug-drawn", 409, "The drug was drawn already")
 _NOT_DRAWN = ProblemType("drug-not-drawn", 409, "No drug was drawn")
 _EXPIRED = ProblemType("drug-expired", 422, "The vial has expired")
 _NOT_DOSE = ProblemType("not-the-dose", 422, "This is not the settled dose: strength, volume into the bag, or the bag differ")
@@ -94,7 +94,7 @@ def routes(ledger: DrugLedger) -> tuple[Route, ...]:
             NURSES,
             lambda asked, *more: ledger.draw(asked.path.session, _drawing(asked.body), asked.principal.person, *more),
             body=DrawBody,
-            errors=(_SETTLED, _DRAWN, _EXPIRED, _NOT_DOSE, _MEASURABLE),
+            errors=(_SETTLED, DRAWN, _EXPIRED, _NOT_DOSE, _MEASURABLE),
             example={
                 "strength": strength,
                 "drawn": {"value": "1.00", **mL},

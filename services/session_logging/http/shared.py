@@ -27,6 +27,7 @@ from services.therapies import evidence
 __all__ = [
     "AFTER_SESSION",
     "DEVICE_BOUND",
+    "DRAWN",
     "ILLEGAL",
     "IN_ERROR",
     "LATER",
@@ -66,6 +67,7 @@ PRESCRIBERS = frozenset({Role.PRESCRIBER})
 AFTER_SESSION = ProblemType("after-session", 422, "The session was over then: write an addendum")
 DEVICE_BOUND = ProblemType("device-bound", 409, "This monitor is bound to another session that is not over")
 IN_ERROR = ProblemType("entered-in-error", 409, "This entry counts no longer already")
+DRAWN = ProblemType("drug-drawn", 409, "The drug was drawn already")
 LATER = (
     ProblemType("in-the-future", 422, "This has not happened yet"),
     ProblemType("before-check-in", 422, "The patient was not here then"),

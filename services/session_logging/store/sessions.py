@@ -262,7 +262,7 @@ async def case_facts(read: Reader, case_id: UUID) -> CaseFacts | None:
     """What is known of a case."""
     row = await read.fetchrow(
         """select kind, proposed, valid_until, examined_at, consent, withdrawn_at, sex, pregnancy_possible, weight, height,
-                  pdmp_checked_at from case_fact where care_case = $1""",
+                  pdmp_checked_at, result from case_fact where care_case = $1""",
         case_id,
     )
     return None if row is None else CaseFacts(*row.values())

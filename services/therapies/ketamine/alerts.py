@@ -731,7 +731,10 @@ def _late_sample(
     if not inside(index):
         current = work.runs.get((family, tier))
         if current is not None and current < r.at:
-            work.runs[family, tier] = samples[index + 1][0]
+            if index + 1 < len(samples):
+                work.runs[family, tier] = samples[index + 1][0]
+            else:
+                del work.runs[family, tier]  # nothing of the stream is newer: what superseded it was typed
         return
     first = last = index
     while first > 0 and inside(first - 1):

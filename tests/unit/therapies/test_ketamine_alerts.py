@@ -447,6 +447,15 @@ def test_a_pressure_that_comes_late_is_no_recheck_of_a_newer_one() -> None:
 # --- Late -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_stream_that_comes_behind_a_typed_set_ends_its_run_where_it_is_the_newest_of_the_stream() -> None:
+    low = reading(1, source=Source.STREAM, spo2=90)
+    typed = reading(1.2, spo2=98)
+    late = reading(1.1, source=Source.STREAM, recorded=1.3, spo2=98)
+    again = [reading(1.4 + n / 60, source=Source.STREAM, spo2=90) for n in range(6)]
+    assert raised(run(low, typed, late)) == []
+    assert raised(run(low, typed, late, *again)) == [("spo2_low", RED)], "the dwell counts from the new run"
+
+
 def test_a_late_red_is_raised_with_its_true_time_and_a_late_amber_is_not() -> None:
     state = run(reading(10, sbp=130, dbp=80), reading(4, recorded=11, sbp=182, dbp=80))
     (found,) = said(state)
