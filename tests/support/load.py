@@ -27,7 +27,7 @@ _SETTLED = (201, 413, 422)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and raw bytes; status 0 when the connection broke, or nothing came in time: the outcome is unknown."""
+    """Status and raw bytes; status 0 with the error's class when nothing came, or not in time: the outcome is unknown."""
 
     status: int
     body: bytes = b""
@@ -100,14 +100,13 @@ class Load:
     async def ask(self, process: Process, asked: Asked) -> Answer:
         """Post an entry, again if need be; always under its own key."""
         assert self._session is not None
-        answer = Answer(0)
         try:
             url = f"{process.url}/entries"
             headers = {**bearer(), "Content-Type": "application/json", "Idempotency-Key": asked.entry}
             async with self._session.post(url, data=asked.body, headers=headers) as response:
                 answer = Answer(response.status, await response.read())
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            pass
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            answer = Answer(0, type(error).__name__.encode())
         asked.answers.append(answer)
         return answer
 
