@@ -184,9 +184,12 @@ def entry(kind: str, by: str, context: Context, at: dt.datetime | None = None, d
     return Entry(uuid_utils.compat.uuid7(), kind, at or context.now, context.now, by, data or {})
 
 
-def look_at(kind: str, log: Log, at: dt.datetime) -> SetTimer:
-    """A look at a session. One that was cancelled is never set again under its key: what is recorded makes another one."""
-    return SetTimer(kind, f"{kind}:{log.session.id}:{log.head}:{at.isoformat()}", str(log.session.id), at)
+def look_at(kind: str, log: Log, at: dt.datetime, *, recorded: bool) -> SetTimer:
+    """A look at a session at an instant. One that was cancelled is never set again under its key, so whoever has ``recorded``
+    something, and cancels what others have set before, names the log as it is then.
+    """
+    version = log.head + 1 if recorded else log.head
+    return SetTimer(kind, f"{kind}:{log.session.id}:log-{version}:{at.isoformat()}", str(log.session.id), at)
 
 
 def page_key(alert: UUID | str, what: str) -> str:
@@ -379,9 +382,9 @@ class Room:
         changes = self._alarmed(raised, log, session, context)
         timers += changes.timers
         if found.silent_at is not None and not left:
-            timers.append(look_at(WATCH, log, found.silent_at))
+            timers.append(look_at(WATCH, log, found.silent_at, recorded=bool(new or samples)))
         if new and found.pressure_due is not None:
-            timers.append(look_at(VITALS_DUE, log, found.pressure_due))
+            timers.append(look_at(VITALS_DUE, log, found.pressure_due, recorded=True))
         return replace(changes, rows=[*rows, *changes.rows], timers=timers, patient=str(session.patient))
 
     def _alarmed(self, raised: Sequence[Raised], log: Log, session: Session, context: Context) -> Changes:

@@ -285,7 +285,7 @@ class Watch:
         if due is None or due in noticed:
             return Changes()
         if due > context.now:
-            return Changes(timers=[look_at(VITALS_DUE, log, due)])
+            return Changes(timers=[look_at(VITALS_DUE, log, due, recorded=False)])
         row = store.append("vitals_due", session=session.id, due_at=due, raised_at=context.now)
         return Changes(rows=[row], events=[events.vitals_due(session, due)], patient=str(session.patient))
 
