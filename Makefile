@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SEEDS  ?= 1
-# Tests that share nothing run side by side; faults and whole stacks want the machine to themselves.
+# Tests run side by side, those that share a stack in one worker; faults want the machine to themselves.
 WORKERS ?= 2
 export TELEMED_HOME ?= $(CURDIR)/.telemed
 
@@ -30,7 +30,7 @@ test: setup lint types contracts ## everything CI checks: lint, types, contracts
 	$(BIN)/pytest tests/unit tests/contract -n $(WORKERS)
 	$(BIN)/pytest tests/integration -n $(WORKERS)
 	$(BIN)/pytest tests/faults -m "not full"
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e -n $(WORKERS) --dist loadgroup
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .

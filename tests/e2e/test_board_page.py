@@ -11,7 +11,7 @@ from services.cli.demo.patient import Vitals
 from tests.support.browser import Chromium
 from tests.support.stage import Shown as Clinic
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400), pytest.mark.xdist_group("pages")]
 
 RED, AMBER = Vitals(5, 181, 100, 88, 16, 98), Vitals(6, 140, 84, 84, 26, 98)
 SLOW = Vitals(7, 132, 80, 50, 16, 98)

@@ -16,6 +16,8 @@ from services.cli.stack.settings import StackSettings
 from tests.e2e.test_stack import fetch
 from tests.support.world import ROOT
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 _PARTS = ("postgres_port", "kafka_port", "kafka_controller_port", "smtp_port", "mail_port", "issuer_port")
 _SEED = "229"
 """A morning whose first four are a no-show, consent that is withdrawn, a RED that nobody answers, and a STOP."""

@@ -13,7 +13,7 @@ from tests.support.care import Care
 from tests.support.stage import Shown as Clinic
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400), pytest.mark.xdist_group("pages")]
 
 RIGHT, WRONG = ("6", "9", "1983"), ("9", "6", "1983")
 
