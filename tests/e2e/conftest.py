@@ -1,13 +1,19 @@
-"""One clinic for all tests in a browser: its services, its patient, whose infusion runs, and where people sign in."""
+"""One clinic for all tests in a browser: its services, its patient, whose infusion runs, and where people sign in.
+
+The broker that may be killed, and seeds, are those of the fault tests.
+"""
 
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from tests.faults.conftest import own_broker, pytest_generate_tests
 from tests.support.browser import Chromium, browsing
 from tests.support.servers import Servers
 from tests.support.stage import Shown, shown
+
+__all__ = ["own_broker", "pytest_generate_tests"]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

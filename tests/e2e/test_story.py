@@ -1,12 +1,12 @@
 """The demo's patient, through every service as real processes: each step a public call, each hand-over an event on Kafka."""
 
-from pathlib import Path
+import dataclasses
+import random
 
 import pytest
 
-from services.cli.demo.seed import seed
 from services.cli.demo.stage import Stage
-from services.cli.demo.story import FIRST_DAY, Story
+from services.cli.demo.story import Story
 from services.cli.operate import acts
 from services.runtime.database import Reader
 from services.runtime.messaging.inbox import Projection
@@ -14,10 +14,11 @@ from services.session_logging.commands.aftercare import record_task
 from services.staff_dashboard.domain import Kind, shown
 from services.staff_dashboard.store import items
 from services.staff_dashboard.subscriptions import BOARD
+from tests.faults.conftest import OwnBroker
 from tests.support import leaks
-from tests.support.care import Care, care
+from tests.support.care import Care
 from tests.support.servers import Servers
-from tests.support.stage import on_stage
+from tests.support.torment import walk
 
 pytestmark = pytest.mark.asyncio
 
@@ -25,24 +26,31 @@ _LONG = 12
 """A shorter canary is looked for as it is: in base64 it would be found by chance, or not at all."""
 
 
-@pytest.mark.timeout(600)
-async def test_one_patients_whole_path(servers: Servers, tmp_path: Path) -> None:
-    async with care(servers, tmp_path) as made:
-        # Two replicas of each, asked in turn: whoever is asked knows what the other was told.
-        await made.spawn(*made.services)
-        await made.spawn(*made.services)
-        assert {len(where) for where in made.urls().values()} == {2}
-        async with on_stage(made) as stage:
-            story = Story(stage, FIRST_DAY, number=int(made.database.removeprefix("c_"), 16), weekly=1)
-            await seed(stage, until=story.at(120, "00:00"))
-            await story.play()
-            await stage.settle()
-            assert [(one.name, one.wanted, one.found) for one in stage.checks if not one.holds] == []
-            assert len(stage.checks) > 30
-            await _nothing_about_a_person_is_outside(made, story)
-            await _the_board_says_what_the_owners_say(made)
-            for service, consumer in (("staff_dashboard", BOARD), ("follow_up", "follow_up.journey")):
-                await _made_anew_it_is_the_same_and_nobody_hears_of_it(made, stage, service, consumer)
+@pytest.mark.timeout(900)
+async def test_one_patients_whole_path_and_its_beginning_again_while_everything_breaks(
+    seed: int, servers: Servers, own_broker: OwnBroker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Two replicas of each, asked in turn: whoever is asked knows what the other was told.
+    async with walk(servers, tmp_path_factory.mktemp("calm"), replicas=2) as calm:
+        assert {len(where) for where in calm.care.urls().values()} == {2}
+        await calm.begin()
+        ledger, history = await calm.ledger(), list(calm.stage.history)
+        await calm.go_on()
+        assert len(calm.stage.checks) > 30
+        assert await calm.mails_amiss() == []
+        await _nothing_about_a_person_is_outside(calm.care, calm.story)
+        await _the_board_says_what_the_owners_say(calm.care)
+        for service, consumer in (("staff_dashboard", BOARD), ("follow_up", "follow_up.journey")):
+            await _made_anew_it_is_the_same_and_nobody_hears_of_it(calm.care, calm.stage, service, consumer)
+
+    chance = random.Random(seed)
+    apart = dataclasses.replace(servers, kafka=own_broker.broker)
+    async with walk(apart, tmp_path_factory.mktemp("torn"), mischief=True) as torn:
+        victims = chance.sample(sorted(torn.care.services), 2)
+        faults = torn.draw(chance, history, victims, own_broker.broker)
+        await torn.tormented(torn.begin(), faults)
+        await torn.came_to(ledger)
+        assert torn.struck.keys() == {*victims, "broker"}
 
 
 async def _the_board_says_what_the_owners_say(made: Care) -> None:

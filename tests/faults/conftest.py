@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from services.cli.stack.kafka import KafkaBroker, default_cache
 from services.cli.stack.ports import HOST, free_ports
-from tests.support.servers import Servers
+from services.cli.stack.postgres import PostgresServer
+from tests.support.servers import Servers, make_template
 from tests.support.timings import Timings, chosen
 from tests.support.world import World, make_world
 
@@ -70,6 +71,20 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
     broker = asyncio.run(starting)
     yield OwnBroker(broker, behind, proxy)
     asyncio.run(broker.stop())
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A server that these tests may stop, crash and set back."""
+
+    async def start() -> PostgresServer:
+        server = await PostgresServer.start(tmp_path_factory.mktemp("own-postgres") / "data")
+        await make_template(server)
+        return server
+
+    server = asyncio.run(start())
+    yield server
+    asyncio.run(server.stop())
 
 
 def apart(made: World) -> World:

@@ -200,6 +200,33 @@ async def test_row_19_a_consumer_that_silently_stops_fetching_is_rebuilt_by_the_
         await check_ledger(world, load)
 
 
+@pytest.mark.full
+async def test_a_consumer_whose_commits_are_not_answered_any_more_is_rebuilt_by_the_watchdog(world: World, seed: int) -> None:
+    """Seen after a broker's kill -9: the library looked for the group's coordinator for ever, and whatever needs it waits: no
+    heartbeat, so the group has lost its member, no commit, and each event comes late."""
+    async with Load(seed) as load:
+        writer = await world.spawn(**NO_BROKER)
+        async with running(world, watchdog_s=2) as runtime:
+            await load.run([writer], 10)
+            await eventually(lambda: _reached(world, load), what="both consumers read")
+            for consumer in runtime.consumers:
+                client: Any = consumer._client
+                await client._coordinator._coordinator_lookup_lock.acquire()
+                client._coordinator.coordinator_dead()
+            await load.run([writer], 10)
+            for consumer in runtime.consumers:
+
+                async def replaced(name: str = consumer.subscription.consumer) -> bool:
+                    return bool(runtime.metrics.rebuilds.labels(name)._value.get() >= 1)
+
+                await eventually(replaced, what="a new consumer")
+            await load.run([writer], 10)
+            await eventually(lambda: _reached(world, load), what="both consumers read again")
+        await writer.kill()
+        await world.spawn()
+        await check_ledger(world, load)
+
+
 async def _reached(world: World, load: Load) -> bool:
     return await effects(world) == 2 * len(load.acknowledged)
 

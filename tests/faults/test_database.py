@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -17,26 +17,12 @@ from tests.support.ledger.app import SERVICE
 from tests.support.ledger_checks import check_ledger, records_by_event
 from tests.support.load import NO_BROKER, Answer, Load, hold
 from tests.support.proxy import ANSWERS, REQUESTS, Proxy, proxy_to
-from tests.support.servers import LEDGER_PASSWORD, Servers, make_template
+from tests.support.servers import LEDGER_PASSWORD, Servers
 from tests.support.timings import Timings
 from tests.support.waiting import eventually
 from tests.support.world import Process, World, make_world
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(scope="module")
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A server that these tests may stop, crash and set back."""
-
-    async def start() -> PostgresServer:
-        server = await PostgresServer.start(tmp_path_factory.mktemp("own-postgres") / "data")
-        await make_template(server)
-        return server
-
-    server = asyncio.run(start())
-    yield server
-    asyncio.run(server.stop())
 
 
 @pytest_asyncio.fixture

@@ -62,6 +62,7 @@ class Care:
 
     Attributes:
         ports: where a service listens, for those that have to be found again; the others take a free port each time.
+        runner: module that runs the services, which are named to it; else each runs itself.
     """
 
     servers: Servers
@@ -75,6 +76,7 @@ class Care:
     services: Mapping[str, Service]
     people: Mapping[str, Person]
     ports: dict[str, int] = field(default_factory=dict)
+    runner: tuple[str, ...] = ()
     processes: list[Process] = field(default_factory=list)
     running: dict[str, Process] = field(default_factory=dict)
 
@@ -105,7 +107,7 @@ class Care:
         with log.open("wb") as output:
             popen = await asyncio.to_thread(
                 subprocess.Popen,
-                [sys.executable, "-m", service.package],
+                [sys.executable, "-m", *self.runner, service.package],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -240,16 +242,16 @@ async def care(servers: Servers, folder: Path) -> AsyncIterator[Care]:
     unique = secrets.token_hex(5)
     database, prefix = f"c_{unique}", f"c{unique}"
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(_drop, servers, database)
         connection = await asyncpg.connect(servers.postgres.url())
-        stack.push_async_callback(connection.close)
         if not await connection.fetchval("select 1 from pg_database where datname = $1", _TEMPLATE):
             await connection.execute(f"create database {_TEMPLATE}")
             passwords = {service.role: _PASSWORD for service in known.values()}
             await migrate(servers.postgres.url(_TEMPLATE), list(known.values()), passwords=passwords)
         await connection.execute(f"create database {database} template {_TEMPLATE}")
-        stack.push_async_callback(connection.execute, f"drop database if exists {database} with (force)")
         for service in known.values():
             await connection.execute(f"grant connect on database {database} to {service.role}")
+        await connection.close()
         made = await stack.enter_async_context(provider())
         environment = {
             **SHORT,
@@ -269,3 +271,12 @@ async def care(servers: Servers, folder: Path) -> AsyncIterator[Care]:
         world = Care(servers, made, database, prefix, folder, environment, kafka, session, known, people())
         stack.push_async_callback(world.close)
         yield world
+
+
+async def _drop(servers: Servers, database: str) -> None:
+    # Its own connection: a test may have let the server crash since.
+    connection = await asyncpg.connect(servers.postgres.url())
+    try:
+        await connection.execute(f"drop database if exists {database} with (force)")
+    finally:
+        await connection.close()

@@ -120,7 +120,6 @@ class Stage:
         say: prints a line.
         zone: in which the story's clock is read.
         by: who moves the clock; it is written down.
-        before: called before each step with its number, for tests that break something there.
         turns: where several courses are played side by side.
         pace: clinic seconds for a real one while somebody watches.
     """
@@ -138,7 +137,6 @@ class Stage:
     by: str = "demo"
     checks: list[Check] = field(default_factory=list)
     steps: int = 0
-    before: Callable[[int], Awaitable[None]] | None = None
     turns: Turns | None = None
     pace: float | None = None
     watched: int = 0
@@ -253,8 +251,6 @@ class Stage:
         if data is not None:
             given.setdefault("Content-Type", "application/json")
         self.steps += 1
-        if self.before is not None:
-            await self.before(self.steps)
         answer = await self._asked(service, method, path, data, given)
         at = await self.now()
         outcome = answer.code or str(answer.status)

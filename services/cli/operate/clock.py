@@ -198,6 +198,7 @@ _OWN_WORK = " union all ".join(
         "events not published": "{schema}.outbox_pending",
         "timers due": "{schema}.timer, clock where status = 'waiting' and due_at <= now",
         "calls under way": "{schema}.timer where status = 'sending'",
+        "events too early": "{schema}.parked where reason = 'gap'",
         "parked events about to be tried": "{schema}.parked where status = 'waiting' and next_at <= clock_timestamp()",
     }.items()
 )

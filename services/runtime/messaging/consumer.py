@@ -3,7 +3,9 @@
 Hazards of aiokafka handled here: a fetch task may die in silence, or a topic be made anew under a live consumer, and nothing
 is ever read again (so a watchdog compares positions with the broker's end offsets); a fatal coordinator error shows only in
 the next poll (so every poll is bounded); an offset commit fails in a rebalance (expected: the new owner does the work again,
-the cursors drop it); the revocation callback delays the whole group (so it does nothing: cursors and locks protect, not it).
+the cursors drop it), or after the broker has died none is answered any more, the group has lost its member, and every event
+waits for a commit (so the watchdog counts them, too); the revocation callback delays the whole group (so it does nothing:
+cursors and locks protect, not it).
 """
 
 import asyncio
@@ -31,6 +33,10 @@ from services.runtime.waiting import within
 __all__ = ["Consumer", "portions", "topics_of"]
 
 _log = get_logger()
+_OF_ALL: tuple[type[Exception], ...] = (*LOST, Rebuild)
+"""No fault of any record: the database is away, or all begins anew."""
+_OF_THE_BATCH: tuple[type[Exception], ...] = (*_OF_ALL, asyncpg.LockNotAvailableError)
+"""Or the partition's other owner is still at it."""
 
 
 def topics_of(inbox: Inbox) -> list[str]:
@@ -59,6 +65,7 @@ class Consumer:
     _committed_at: float = 0.0
     _progress_at: float = 0.0
     _stuck: bool = False
+    _unanswered: int = 0
 
     @property
     def subscription(self) -> Subscription:
@@ -85,7 +92,7 @@ class Consumer:
         topics = [replay_topic(topic) if replaying else topic for topic in topics_of(self.inbox)]
         group = f"{self.inbox.prefix}.{self.subscription.consumer}" + (".replay" if replaying else "")
         client = clients.consumer(self.kafka, self.client_id, group, poll_records=self.settings.poll_records)
-        self._client, self._done, self._stuck = client, {}, False
+        self._client, self._done, self._stuck, self._unanswered = client, {}, False, 0
         self._progress_at = self._committed_at = time.monotonic()
         try:
             client.subscribe(topics)
@@ -102,7 +109,6 @@ class Consumer:
         except BaseExceptionGroup as group_error:
             raise group_error.exceptions[0] from None
         finally:
-            self._client = None
             with suppress(KafkaError, OSError, TimeoutError):
                 await within(3, self._commit(client))
             await clients.close_consumer(client)
@@ -137,9 +143,7 @@ class Consumer:
         started = time.perf_counter()
         try:
             await self._transaction(records)
-        except LOST:
-            raise
-        except (asyncpg.LockNotAvailableError, Rebuild):  # the partition's other owner is still at it, or all begins anew
+        except _OF_THE_BATCH:
             raise
         except Exception as error:  # noqa: BLE001 - one bad record must not stop the rest: each is tried alone
             _log.warning("consumer-batch-split", consumer=self.subscription.consumer, error_class=type(error).__name__)
@@ -155,9 +159,7 @@ class Consumer:
         for attempt in range(1, 4):
             try:
                 await self._transaction([record])
-            except LOST:
-                raise
-            except Rebuild:
+            except _OF_ALL:
                 raise
             except CONFLICTS:
                 if attempt == 3:
@@ -188,8 +190,7 @@ class Consumer:
 
     async def _commit(self, client: AIOKafkaConsumer) -> None:
         self._committed_at = time.monotonic()
-        mine = client.assignment()
-        offsets = {partition: offset for partition, offset in self._done.items() if partition in mine}
+        offsets = {partition: self._done[partition] for partition in client.assignment() & self._done.keys()}
         if not offsets:
             return
         await self.failpoints.hit("consumer.before_offset_commit")
@@ -198,20 +199,23 @@ class Consumer:
         except (KafkaError, TimeoutError) as error:
             # Expected in a rebalance. The offsets are a hint: the next owner reads these records again and drops them.
             _log.info("offsets-not-committed", consumer=self.subscription.consumer, error_class=type(error).__name__)
+            self._unanswered = self._unanswered + 1 if isinstance(error, TimeoutError) else 0
         else:
-            self._done.clear()
+            self._done, self._unanswered = {}, 0
 
     # --- watchdog --------------------------------------------------------------------------------------------------
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
-        """Lag without progress, or a position beyond the log's end, means that this object reads nothing any more."""
+        """Lag without progress, or a position beyond the log's end, means that this object reads nothing any more; commits
+        that are not answered, that it is no member of its group any more."""
         while True:
             await asyncio.sleep(self.settings.watchdog_s / 4)
             try:
                 lag = await self._lag(client)
             except (KafkaError, TimeoutError, OSError):
+                self._unanswered = 0
                 continue  # the broker is gone; that is no fault of this object
-            if lag is None or (lag > 0 and time.monotonic() - self._progress_at > self.settings.watchdog_s):
+            if lag is None or self._unanswered > 1 or (lag and time.monotonic() - self._progress_at > self.settings.watchdog_s):
                 _log.error("consumer-stuck", consumer=self.subscription.consumer, count=lag or 0)
                 self._stuck = True
             elif lag == 0:
@@ -230,8 +234,7 @@ class Consumer:
             end = ends[partition]
             if position > end:
                 return None
-            labels = (self.subscription.consumer, partition.topic, str(partition.partition))
-            self.metrics.lag.labels(*labels).set(end - position)
+            self.metrics.lag.labels(self.subscription.consumer, partition.topic, str(partition.partition)).set(end - position)
             total += end - position
         return total
 

@@ -74,7 +74,8 @@ class Pager(OutsideCall):
             message["From"] = self._smtp.sender
             message["To"] = contact.pager if "@" in contact.pager else f"{contact.pager}@{self._smtp.pager_domain}"
             message["Subject"] = f"Page: {request.code}"
-            message["Message-ID"] = f"<{key}.{contact.person}@telemed>"
+            # A colon is not allowed in it: the library would cut it off there, and all pages would have one id.
+            message["Message-ID"] = f"<{key}.{contact.person}@telemed>".replace(":", ".")
             message["X-Telemed-Page"] = str(request.page)
             message.set_content(f"Page {request.page}: {request.code}. Sign in to telemed to see it and to acknowledge it.\n")
             await send_mail(self._smtp, message)
