@@ -110,11 +110,13 @@ async def test_the_server_finds_out_within_a_minute_that_a_client_is_gone_withou
 # --- nothing is left on a connection -----------------------------------------------------------------------------------
 
 # Connections of their own, closed afterwards: the migration runner, the sealer with its role, what a person runs by hand, the
-# feed of the board, which listens.
+# feed of the board and the relay, which listen.
 _NOT_POOLED = (
     "services/runtime/migrations/",
     "services/runtime/audit/sealer.py",
     "services/cli/",
+    "services/runtime/messaging/relay.py",
+    "services/session_logging/store/retention.py",
     "services/staff_dashboard/commands.py",
 )
 _STATE = re.compile(
@@ -171,7 +173,7 @@ async def test_no_code_that_runs_on_a_pooled_connection_leaves_anything_on_it() 
         name = path.relative_to(ROOT).as_posix()
         if not name.startswith(_NOT_POOLED):
             found[name] = session_state(ast.parse(path.read_text(encoding="utf-8")))
-    assert "services/runtime/messaging/relay.py" in found
+    assert "services/runtime/messaging/unit_of_work.py" in found
     assert {name: texts for name, texts in found.items() if texts} == {}
 
 
