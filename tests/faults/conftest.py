@@ -6,6 +6,7 @@ stands in the test's name.
 
 import asyncio
 import os
+import random
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
         given = os.environ.get("TELEMED_FAULT_SEED")
         count = int(os.environ.get("TELEMED_FAULT_SEEDS", "1"))
-        seeds = [int(given)] if given else [secrets.randbits(32) for _ in range(count)]
+        # Processes that run tests side by side have to find the same ones.
+        chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(8)))
+        seeds = [int(given)] if given else [chance.getrandbits(32) for _ in range(count)]
         metafunc.parametrize("seed", seeds, ids=[f"seed{number}" for number in seeds])
 
 

@@ -190,7 +190,8 @@ _HEADS = """select topic, source, stream.epoch, sequence, last_event_id
             from {schema}.stream join {schema}.outbox using (source, sequence)"""
 """Each source's last event."""
 _REACHED = "select consumer, source, epoch, sequence from {schema}.consumer_cursor"
-_SET_ASIDE = "select consumer, source, event_id from {schema}.parked"
+_SET_ASIDE = "select consumer, source, event_id from {schema}.parked where reason <> 'gap'"
+"""An event that waits for an earlier one is not: that one is on its way."""
 _NEXT_DUE = "select min(due_at) as due_at from {schema}.timer, clock where status = 'waiting' and due_at > now"
 _OWN_WORK = " union all ".join(
     f"select '{{name}}' as name, '{what}' as what, count(*) as count from {rows}"
@@ -198,7 +199,6 @@ _OWN_WORK = " union all ".join(
         "events not published": "{schema}.outbox_pending",
         "timers due": "{schema}.timer, clock where status = 'waiting' and due_at <= now",
         "calls under way": "{schema}.timer where status = 'sending'",
-        "events too early": "{schema}.parked where reason = 'gap'",
         "parked events about to be tried": "{schema}.parked where status = 'waiting' and next_at <= clock_timestamp()",
     }.items()
 )
