@@ -190,8 +190,10 @@ _HEADS = """select topic, source, stream.epoch, sequence, last_event_id
             from {schema}.stream join {schema}.outbox using (source, sequence)"""
 """Each source's last event."""
 _REACHED = "select consumer, source, epoch, sequence from {schema}.consumer_cursor"
-_SET_ASIDE = "select consumer, source, event_id from {schema}.parked where reason <> 'gap'"
-"""An event that waits for an earlier one is not: that one is on its way."""
+_SET_ASIDE = """select consumer, source, event_id from {schema}.parked one
+                where not exists (select from {schema}.parked early where early.reason = 'gap'
+                                  and (early.consumer, early.source) = (one.consumer, one.source))"""
+"""Where an event waits for an earlier one nothing is set aside: that one is on its way."""
 _NEXT_DUE = "select min(due_at) as due_at from {schema}.timer, clock where status = 'waiting' and due_at > now"
 _OWN_WORK = " union all ".join(
     f"select '{{name}}' as name, '{what}' as what, count(*) as count from {rows}"
