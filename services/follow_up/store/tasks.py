@@ -110,8 +110,10 @@ async def journey(read: Reader, patient: UUID, after: Sequence[str], limit: int)
     """What happened to a patient, oldest first, behind an instant and an id."""
     at = dt.datetime.fromisoformat(after[0]) if after else None
     return await read.fetch(
+        # Always a place to begin behind: "or it is null" would walk what lies before it.
         """select at, id, type, source, sequence, data from journey where patient = $1
-           and ($2::timestamptz is null or (at, id) > ($2, $3::uuid)) order by at, id limit $4""",
+           and (at, id) > (coalesce($2, '-infinity'::timestamptz), coalesce($3, '00000000-0000-0000-0000-000000000000'::uuid))
+           order by at, id limit $4""",
         patient,
         at,
         UUID(after[1]) if after else None,
