@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
+from aiokafka import TopicPartition
 from pydantic import SecretStr
 
 from services.cli.catalogue import load_services
 from services.cli.stack.identity import Person, people
 from services.runtime.database import Connection, Database
 from services.runtime.edge.principal import Role
+from services.runtime.messaging import kafka as clients
 from services.runtime.messaging import topics
 from services.runtime.metrics import Metrics
 from services.runtime.migrations import migrate
@@ -221,6 +223,22 @@ class Care:
             return await self.value(schema, query, *arguments)
 
         return await eventually(holds, within_s=within_s, what=query)
+
+    async def read_out(self, consumer: str, topic: str) -> None:
+        """Wait until a consumer has read all that is on a topic, heartbeats too."""
+        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        client = clients.consumer(self.kafka, "administrator", f"{self.prefix}.{consumer}", poll_records=1)
+        await client.start()
+        try:
+            client.assign(partitions)
+            ends = await client.end_offsets(partitions)
+
+            async def committed() -> bool:
+                return bool(ends == {one: await client.committed(one) for one in partitions})
+
+            await eventually(committed, what=f"{consumer} has read {topic}")
+        finally:
+            await client.stop()
 
     async def advance(self, seconds: float) -> None:
         """Move the clinic clock on."""
