@@ -439,7 +439,6 @@ async def test_a_clock_that_was_held_follows_again_when_a_person_says_so(operato
     assert await world.value("select shift = interval '0' from clinic_clock")
 
 
-
 @pytest.mark.parametrize("environment", [None, "production"])
 async def test_the_clock_never_moves_in_production(operator: Operator, environment: str | None) -> None:
     error = await operator.refused("clock", "advance", "--by-seconds", "60", *BY, TELEMED_ENV=environment)
