@@ -71,11 +71,8 @@ class ShiftOver:
     async def load(
         self, read: Reader, keys: Collection[tuple[UUID, UUID]]
     ) -> Mapping[tuple[UUID, UUID], tuple[Log, list[Shift]]]:
-        known = await store.sessions(read, [session for session, _ in keys])
-        return {
-            (session, nurse): (await Log.load(read, known[session]), await directory.shifts(read, "nurse", nurse))
-            for session, nurse in keys
-        }
+        logs = await self.watch.room.logs(read, {session for session, _ in keys})
+        return {(session, nurse): (logs[session], await directory.shifts(read, "nurse", nurse)) for session, nurse in keys}
 
     def decide(
         self, state: tuple[Log, list[Shift]] | None, item: Timer, context: Context

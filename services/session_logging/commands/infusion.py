@@ -174,13 +174,14 @@ class Infusion:
         """The patient asks to stop, or somebody sees that it must: from any state, before any other check.
 
         What runs ends; what has not begun does not begin; and it is written down wherever the session stands. An infusion that
-        is ended, and an emergency after it, are a STOP alert whatever was measured. Nothing is written that anybody who records
-        holds, so it waits for no batch: what follows from it is told by a timer, at once.
+        is ended, and an emergency after it, are a STOP alert whatever was measured: its pages are in this commit. Nothing is
+        written that anybody who records holds, so it waits for no batch: what follows from it is told by a timer, at once.
         """
         session = await store.session(read, session_id)
         if session is None:
             return Rejected("not-found", status=404)
-        return _halted(session, reason, by, context)
+        emergency = session.state in AFTER and reason == "emergency" and not await self._is_called(session_id, read)
+        return _halted(session, reason, by, context, emergency=emergency)
 
     async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
         """The patient withdraws consent at the chair: a STOP wherever the session stands, and consultation is told."""
@@ -237,6 +238,12 @@ class Infusion:
             return changes
         return replace(changes, events=[events.rescue_given(session, said), *changes.events]), session
 
+    async def _is_called(self, session_id: UUID, read: Reader) -> bool:
+        """Whether everybody is being called for a human's STOP already, and nobody has answered yet."""
+        known = await alarms.alerts(read, session_id)
+        stops = [one for one in known if one.status == "open" and one.family.startswith("stopped:")]
+        return any(one.nurse_at is None and one.prescriber_at is None for one in stops)
+
     async def _has_witnessed(self, session_id: UUID, by: UUID, read: Reader) -> bool:
         """Whether somebody who wants to give the drug has witnessed that a part of it was thrown away."""
         return any(one.witness == str(by) for one in await drugs.wastes(read, session_id))
@@ -278,19 +285,19 @@ def _next(session: Session) -> Session:
     return replace(session, version=session.version + 1)
 
 
-def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdrawn: bool = False) -> tuple[Changes, Session]:
+def _halted(
+    session: Session, reason: str, by: UUID, context: Context, *, withdrawn: bool = False, emergency: bool = False
+) -> tuple[Changes, Session]:
     """A STOP, in as few rows as it can be: the session, its move, an entry, its pages, the timer that tells what follows."""
-    halted, pages = session, []
+    halted = session
     if session.state in RUNNING:
         halted = move(session, SessionState.RECOVERY, context.now, rate=None, paused_at=None, ended_at=context.now)
         said = entry(Kind.END, str(by), context, data={"reason": reason, "pump_volume": None})
-        pages = stop_pages(human_stop(session.id, reason, context.now))
     elif session.state in HERE:
         halted = move(session, SessionState.HELD, context.now)
         said = entry(Kind.DECISION_NEEDED, str(by), context, data={"code": reason})
-    elif session.state in AFTER and reason == "emergency":
-        # One alert is enough, and who presses twice has one open: the timer finds that out, and calls.
-        halted = replace(session)
+    elif emergency:
+        halted = replace(session)  # whoever closes it at the same time looks again
         said = entry(Kind.EMERGENCY, str(by), context, data={"code": reason})
     else:
         said = entry(Kind.FACTS, str(by), context, data={"stop_asked": reason})
@@ -299,6 +306,8 @@ def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdr
         rows += written(session, halted, str(by), context)
     follows = {"by": str(by), "withdrawn_at": context.now.isoformat() if withdrawn else None}
     timer = SetTimer(STOPPED, f"{STOPPED}:{said.id}", str(session.id), context.now, follows)
+    calls = session.state in RUNNING or emergency
+    pages = stop_pages(human_stop(session.id, reason, context.now)) if calls else []
     changes = Changes(rows=rows, timers=[timer], pages=pages, patient=str(session.patient))
     return changes, _next(halted) if halted is not session else session
 

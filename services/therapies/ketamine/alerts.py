@@ -126,7 +126,7 @@ class Alert:
 
     Attributes:
         family: signal and direction (``sbp_high``); at most one is open per session and family, a higher tier is a new
-            alert, and so is each fact that asks for a decision.
+            alert, and so is each time of what calls ``ANEW``.
         at: true time at which the rule was met; ``since`` the first sample of the dwell, or the same.
         raised_at: when the system could know.
         value: what was measured, or for how long nothing was.
@@ -265,6 +265,8 @@ EVENT_ALERTS: Final[Mapping[EventKind, tuple[str, Tier]]] = {
     EventKind.STOPPED: ("stopped", Tier.STOP),
     EventKind.NO_NURSE: ("no_nurse", Tier.RED),
 }
+ANEW: Final = frozenset({EventKind.DECISION_NEEDED, EventKind.NO_NURSE, EventKind.STOPPED})
+"""What calls anew each time that it happens, also while somebody still looks at the one before."""
 BP_GAP: Final = tuple(
     tuple((tier, f"gap.bp.{phase}.{tier.name}") for tier in (Tier.AMBER, Tier.RED, Tier.STOP))
     for phase in ("infusion", "recovery")
@@ -540,8 +542,8 @@ def _event(work: AlertState, event: Event, rules: Thresholds) -> None:
         name, tier = EVENT_ALERTS[event.kind]
         family, value = event_family(event.kind, event.code), event.code or event.kind.value
         late = rules["late"].reached(event.recorded_at - event.at)
-        if event.kind is EventKind.DECISION_NEEDED:
-            work.open.pop(family, None)  # each fact asks anew, also while somebody is looking at the one before
+        if event.kind in ANEW:
+            work.open.pop(family, None)
         _raise(work, family, tier, event.at, event.at, value, f"event.{name}", event.recorded_at, late=late)
 
 

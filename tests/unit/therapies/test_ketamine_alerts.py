@@ -190,7 +190,9 @@ def test_each_fact_that_asks_for_a_decision_is_an_alert_of_its_own() -> None:
 def test_why_a_human_stops_is_a_signal_of_its_own() -> None:
     asked, sick = (event(at, EventKind.STOPPED, code=code) for at, code in ((0.1, "patient-asked"), (0.2, "emergency")))
     again = event(0.3, EventKind.STOPPED, code="emergency")
-    assert raised(run(asked, sick, again)) == [("stopped:patient-asked", STOP), ("stopped:emergency", STOP)]
+    assert raised(run(asked, sick, again)) == [("stopped:patient-asked", STOP), *[("stopped:emergency", STOP)] * 2]
+    left = [event(at, EventKind.NO_NURSE) for at in (0.1, 0.2)]
+    assert raised(run(*left)) == [("no_nurse", RED)] * 2, "who took over has left as well"
 
 
 # --- Implausible, impossible ------------------------------------------------------------------------------------------
