@@ -101,6 +101,11 @@ class Shift:
     ends_at: dt.datetime
 
 
+def duty_until(shifts: Iterable[Shift], at: dt.datetime) -> dt.datetime | None:
+    """Until when somebody with these shifts is on duty at least; None if they are not then."""
+    return max((one.ends_at for one in shifts if one.starts_at <= at < one.ends_at), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenSpan:
     """Open on a weekday (0 is Monday) between two wall-clock times; 24:00 is ``dt.time.max``."""

@@ -15,6 +15,7 @@ __all__ = [
     "patient",
     "patient_of_account",
     "patients",
+    "shifts",
     "site_region",
     "staff",
     "staff_with",
@@ -71,6 +72,17 @@ async def on_duty(read: Reader, role: str, at: dt.datetime) -> list[Shift]:
         at,
     )
     return [Shift(row["staff"], row["role"], row["pager"], row["starts_at"], row["ends_at"]) for row in rows]
+
+
+async def shifts(read: Reader, role: str, staff_id: UUID) -> list[Shift]:
+    """When somebody is on duty for a role, in time order."""
+    rows = await read.fetch(
+        """select staff, role, pager, starts_at, ends_at from shift_fact
+           where active and role = $1 and staff = $2 order by starts_at, shift""",
+        role,
+        staff_id,
+    )
+    return [Shift(*row.values()) for row in rows]
 
 
 async def duties(read: Reader, at: dt.datetime) -> frozenset[tuple[str, str]]:

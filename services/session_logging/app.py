@@ -15,13 +15,13 @@ from services.screening import LIBRARY as SCREENING
 from services.screening.commands import TASK_DUE, Screening
 from services.screening.commands import ladders as screening_ladders
 from services.screening.timers import TaskDue
-from services.session_logging.commands.room import ALERT_DUE, RECORD_DUE, STOPPED, VITALS_DUE, WATCH, Room, ladders
+from services.session_logging.commands.room import ALERT_DUE, RECORD_DUE, SHIFT_OVER, STOPPED, VITALS_DUE, WATCH, Room, ladders
 from services.session_logging.commands.watch import Watch
 from services.session_logging.events import OWNER
 from services.session_logging.http import routes
 from services.session_logging.paging import on_call
 from services.session_logging.subscriptions import FACTS, subscriptions
-from services.session_logging.timers import AlertDue, RecordDue, Silence, Stopped, VitalsDue
+from services.session_logging.timers import AlertDue, RecordDue, ShiftOver, Silence, Stopped, VitalsDue
 from services.therapies.rulebook import Rulebook
 from services.therapies.thresholds import Refused
 
@@ -51,6 +51,7 @@ SERVICE = Service(
     subscriptions=subscriptions(_ROOM),
     timers={
         WATCH: Silence(Watch(_ROOM)),
+        SHIFT_OVER: ShiftOver(Watch(_ROOM)),
         STOPPED: Stopped(Watch(_ROOM)),
         VITALS_DUE: VitalsDue(Watch(_ROOM)),
         RECORD_DUE: RecordDue(),

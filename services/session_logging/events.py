@@ -235,7 +235,7 @@ def alert_raised(alert: Raised, answer_due_at: dt.datetime | None) -> NewEvent:
         session=alert.session,
         patient=alert.patient,
         tier=alert.tier,
-        signal=alert.family.replace(" ", "-"),
+        signal=alert.family.replace(" ", "-")[:64],
         rule=alert.rule.replace(" ", "-"),
         at=alert.at,
         raised_at=alert.raised_at,

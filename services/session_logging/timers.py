@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from services.directory import store as directory
+from services.directory.domain import Shift
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import Append, Changes, Context, RaisePage
 from services.runtime.messaging.timers import Timer
@@ -15,7 +17,7 @@ from services.session_logging.domain.sessions import Session
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 
-__all__ = ["AlertDue", "RecordDue", "Silence", "Stopped", "VitalsDue"]
+__all__ = ["AlertDue", "RecordDue", "ShiftOver", "Silence", "Stopped", "VitalsDue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,29 @@ class VitalsDue:
         changes = self.watch.vitals_due(log, noticed, context)
         # Another timer of the same set finds the notice.
         return (log, [*noticed, *(row.values["due_at"] for row in changes.rows if isinstance(row, Append))]), changes
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftOver:
+    """Looks at the roster for the nurse who is responsible."""
+
+    watch: Watch
+
+    def key(self, item: Timer) -> tuple[UUID, UUID]:
+        return UUID(item.subject), UUID(item.payload["nurse"])
+
+    async def load(
+        self, read: Reader, keys: Collection[tuple[UUID, UUID]]
+    ) -> Mapping[tuple[UUID, UUID], tuple[Log, list[Shift]]]:
+        logs = await self.watch.room.logs(read, {session for session, _ in keys})
+        return {(session, nurse): (logs[session], await directory.shifts(read, "nurse", nurse)) for session, nurse in keys}
+
+    def decide(
+        self, state: tuple[Log, list[Shift]] | None, item: Timer, context: Context
+    ) -> tuple[tuple[Log, list[Shift]] | None, Changes]:
+        if state is None:
+            return None, Changes()  # another look at the same time has found what there is
+        return None, self.watch.on_roster(state[0], item.payload["nurse"], state[1], context)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ async def test_a_red_is_two_ladders_and_only_humans_end_it(chair: Chair) -> None
     assert (resumed["state"], resumed["rate"]) == ("infusing", "120.0 mL/h")
     above = await ask("nurse.a", "rate", {"rate": {"value": "150.1", "unit": "mL/h"}})
     assert (above.status, above.code) == (422, "above-plan")
+    stands = await ask("nurse.a", "rate", {"rate": {"value": "0", "unit": "mL/h"}})
+    assert (stands.code, stands.body["errors"][0]["code"]) == ("invalid-body", "zero"), "a pump that stands is paused"
     # Every evaluation is kept, refused ones too; and a RED asks for a review before the next session.
     kept = await care.rows("session_logging", "select outcome from gate_evaluation where gate = 'resume' order by evaluated_at")
     assert [row["outcome"] != "OPEN" for row in kept] == [True, True, False]
@@ -137,8 +139,8 @@ async def test_the_monitors_stream_and_its_silence(chair: Chair) -> None:
     await chair.stage.until(started + dt.timedelta(minutes=6))
     assert ("STOP", "spo2_gap", "open") in await alerts(chair)
     await chair.stage.settle()
-    page = await care.value("session_logging", "select id from page where code = 'session.alert-stop'")
-    sent = [mail for mail in care.servers.mail.raw(str(page)) if "Page: session.alert-stop" in mail]
+    paged = await chair.rows("select id from page where code like 'session.alert-stop%'")
+    sent = [mail for (page,) in paged for mail in care.servers.mail.raw(str(page)) if "Page: session.alert-stop" in mail]
     assert len(sent) == 3, "nurse, prescriber and clinic, at once"
 
     # A low stretch that is delivered late still opens its alert, with its true time.

@@ -7,14 +7,20 @@ from uuid import UUID
 
 import pytest
 
+from schemas.events import consultation, follow_up
 from tests.support.chair import CALM, Chair, quantity
-from tests.support.room import room
+from tests.support.room import MORNING, room, say
 from tests.support.servers import Servers
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
 UNITS = {"sbp": "mm[Hg]", "dbp": "mm[Hg]", "heart_rate": "/min", "resp_rate": "/min", "spo2": "%"}
 
+EMERGENCIES = (
+    *("uncontrollable-agitation", "patient-asks-to-stop", "new-arrhythmia", "syncope", "apnoea", "laryngospasm", "chest-pain"),
+    *("dyspnoea", "focal-deficit", "seizure", "severe-headache", "visual-change", "anaphylaxis"),
+)
 # Each value with the alerts that it raises by itself, typed, over a baseline of 128/78.
 BOUNDARIES: list[tuple[dict[str, Any], set[str]]] = [
     ({"sbp": 157}, set()),
@@ -73,9 +79,9 @@ BOUNDARIES: list[tuple[dict[str, Any], set[str]]] = [
     ({"symptoms": ["nausea"]}, {"AMBER symptom:nausea"}),
     ({"symptoms": ["vomiting"]}, {"RED symptom:vomiting"}),
     ({"symptoms": ["severe-agitation"]}, {"RED symptom:severe agitation"}),
-    ({"symptoms": ["chest-pain"]}, {"STOP symptom:chest pain"}),
-    ({"symptoms": ["patient-asks-to-stop"]}, {"STOP symptom:patient asks to stop"}),
-    ({"symptoms": ["apnoea"]}, {"STOP symptom:apnoea"}),
+    ({"symptoms": ["panic"]}, {"RED symptom:panic"}),
+    ({"symptoms": ["psychosis"]}, {"RED symptom:psychosis"}),
+    *(({"symptoms": [code]}, {f"STOP symptom:{code.replace('-', ' ')}"}) for code in EMERGENCIES),
     # A RED pressure, or a low one at all, with any symptom is STOP.
     ({"sbp": 180, "symptoms": ["nausea"]}, {"STOP sbp_high", "AMBER symptom:nausea"}),
     ({"sbp": 95, "symptoms": ["nausea"]}, {"STOP sbp_low", "AMBER symptom:nausea"}),
@@ -134,14 +140,24 @@ async def test_the_next_pressure_after_a_red_and_the_one_that_does_not_come(serv
         (await chair.ask("nurse.a", "vitals", typed({"heart_rate": 131}))).ok()
         assert "RED heart_rate_high" in await opened(chair)
         pages = await chair.rows("select code, count(*) from page where code like 'session.alert-%' group by 1 order by 1")
-        assert pages == [("session.alert-red", 2), ("session.alert-red-prescriber", 2), ("session.alert-stop", 1)]
+        assert pages == [
+            ("session.alert-red", 2),
+            ("session.alert-red-prescriber", 2),
+            ("session.alert-stop", 1),
+            ("session.alert-stop-prescriber", 1),
+        ]
+        # The other half alone is neither the next pressure nor the recheck of the one that was RED.
+        for half, wanted in (({"dbp": 115}, {"RED"}), ({"sbp": 128}, {"RED"}), ({"dbp": 115}, {"RED", "STOP"})):
+            (await chair.ask("nurse.a", "vitals", {name: quantity(str(v), "mm[Hg]") for name, v in half.items()})).ok()
+            assert {one.split()[0] for one in await opened(chair) if one.endswith("dbp_high")} == wanted, half
 
         await silent.start()
         (await silent.ask("nurse.a", "vitals", typed({"sbp": 180}))).ok()
         red = (await silent.rows("select raised_at from alert where session = $1", silent.id))[0][0]
         (await silent.ask("nurse.a", "vitals", {"spo2": quantity("98", "%")})).ok()
+        (await silent.ask("nurse.a", "vitals", {"dbp": quantity("78", "mm[Hg]")})).ok()
         await silent.until(red + dt.timedelta(minutes=5, seconds=-1))
-        assert await opened(silent) == {"RED sbp_high"}, "a saturation is no pressure, and five minutes are not over"
+        assert await opened(silent) == {"RED sbp_high"}, "that is no systolic pressure, and five minutes are not over"
         await silent.until(red + dt.timedelta(minutes=5, seconds=1))
         assert "STOP bp_recheck" in await opened(silent)
 
@@ -155,13 +171,22 @@ async def test_what_the_gate_passed_on_is_accepted_and_fires_when_it_is_worse(se
         assert await opened(chair) == {"AMBER heart_rate_low"}
         # AMBER calls nobody at first; without a recheck in five minutes a second nurse is called (decision A2).
         assert await chair.rows("select code from page where code like 'session.%'") == []
-        at = (await chair.rows("select raised_at from alert"))[0][0]
+        alert, at = (await chair.rows("select id, raised_at from alert"))[0]
+        called = "select subject from page where code = 'session.amber-unchecked'"
+        (await chair.ask("nurse.a", "vitals", {"spo2": quantity("98", "%"), "sbp": quantity("128", "mm[Hg]")})).ok()
         await chair.until(at + dt.timedelta(minutes=4, seconds=59))
-        assert await chair.rows("select code from page where code = 'session.amber-unchecked'") == []
+        assert await chair.rows(called) == []
         await chair.until(at + dt.timedelta(minutes=5, seconds=1))
-        assert await chair.rows("select code from page where code = 'session.amber-unchecked'") == [
-            ("session.amber-unchecked",)
-        ]
+        assert await chair.rows(called) == [(str(alert),)], "another signal is no recheck"
+        # The same signal again, be it as before, is one: nobody else is called.
+        (await chair.ask("nurse.a", f"/alerts/{alert}/resolution", {"action": "rechecked"})).ok()
+        (await chair.ask("nurse.a", "vitals", typed({"heart_rate": 49}))).ok()
+        await chair.wait(minutes=3)
+        (await chair.ask("nurse.a", "vitals", {"heart_rate": quantity("49", "/min")})).ok()
+        await chair.wait(minutes=3)
+        await chair.stage.settle()
+        assert len(await chair.rows("select 1 from alert where family = 'heart_rate_low'")) == 2
+        assert await chair.rows(called) == [(str(alert),)]
 
 
 async def test_a_late_value_opens_red_and_stop_and_a_late_answer_opens_nothing(servers: Servers, tmp_path: Path) -> None:
@@ -343,3 +368,177 @@ async def test_pages_follow_a_handover_and_nobody_responsible_is_red(servers: Se
         [(alert,)] = await chair.rows("select id from alert where family = 'no_nurse'")
         assert (await chair.ask("nurse.b", f"/alerts/{alert}/resolution", {"action": "other"})).code == "not-of-your-role"
         (await chair.ask("prescriber.a", f"/alerts/{alert}/resolution", {"action": "other"})).ok()
+
+
+async def called(chair: Chair, family: str = "%") -> dict[str, list[tuple[int, str]]]:
+    """By code who was called about alerts of a session, with the rung of the ladder."""
+    await chair.stage.settle()
+    logins = {chair.care.id(login): login for login in ("nurse.a", "nurse.b", "prescriber.a", "psychiatrist.a")}
+    rows = await chair.rows(
+        """select p.code, t.step, t.recipient from page p join page_attempt t on t.page_id = p.id
+           join alert a on a.id::text = p.subject where a.session = $1 and a.family like $2 order by 1, 2, 3""",
+        chair.id,
+        family,
+    )
+    found: dict[str, list[tuple[int, str]]] = {}
+    for code, step, recipient in rows:
+        found.setdefault(code.removeprefix("session."), []).append((step, logins.get(recipient, recipient)))
+    return found
+
+
+async def test_a_stop_calls_as_long_as_a_red_and_each_role_ends_its_own_ladder(servers: Servers, tmp_path: Path) -> None:
+    """Nobody answers about the first; a nurse about the second; the third is RED. The last rung is that of three minutes."""
+    async with room(servers, tmp_path, patients=3, sessions=1) as (alone, nursed, red):
+        for one in (alone, nursed, red):
+            await one.arrive()
+            if one is red:  # a nurse has two patients who are infusing, and no more
+                (await one.ask("nurse.b", "handover")).ok()
+            await one.ready()
+        for one, value in ((alone, {"spo2": 88}), (nursed, {"spo2": 88}), (red, {"heart_rate": 131})):
+            await one.begin()
+            (await one.ask("nurse.a", "vitals", typed(value))).ok()
+        [(stop,)] = await nursed.rows("select id from alert where session = $1", nursed.id)
+        at_once = {"alert-stop": [(0, "nurse.a"), (1, "psychiatrist.a")], "alert-stop-prescriber": [(0, "prescriber.a")]}
+        assert await called(alone) == await called(nursed) == at_once
+        (await nursed.ask("nurse.a", f"/alerts/{stop}/acknowledgement")).ok()
+
+        raised = (await red.rows("select raised_at from alert where session = $1", red.id))[0][0]
+        await red.until(raised + dt.timedelta(seconds=59))
+        assert "pause-unrecorded" not in await called(red)
+        await red.until(raised + dt.timedelta(seconds=61))
+        assert await called(red) == {
+            "alert-red": [(0, "nurse.a"), (1, "nurse.a")],
+            "alert-red-prescriber": [(0, "prescriber.a")],
+            "pause-unrecorded": [(0, "nurse.a")],
+        }
+        nurse, prescriber = at_once.values()
+        ladders = (
+            (61, [(2, "nurse.a")], [(1, "prescriber.a")]),
+            (121, [(3, "nurse.a")], [(2, "prescriber.a")]),
+            (181, [(4, "psychiatrist.a")], [(3, "psychiatrist.a")]),
+        )
+        for seconds, more, again in ladders:
+            await red.until(raised + dt.timedelta(seconds=seconds))
+            nurse, prescriber = nurse + more, prescriber + again
+            assert await called(alone) == {"alert-stop": nurse, "alert-stop-prescriber": prescriber}, seconds
+            assert await called(nursed) == {**at_once, "alert-stop-prescriber": prescriber}, seconds
+        assert await called(red) == {
+            "alert-red": [(0, "nurse.a"), (1, "nurse.a"), (2, "nurse.a"), (3, "psychiatrist.a")],
+            "alert-red-prescriber": [(0, "prescriber.a"), (1, "psychiatrist.a")],
+            "pause-unrecorded": [(0, "nurse.a")],
+        }
+        # A prescriber's answer ends the prescriber's ladder, and not the nurse's.
+        (await alone.ask("prescriber.a", f"/alerts/{(await alone.rows(OLDEST, alone.id))[0][0]}/acknowledgement")).ok()
+        status = "select p.code, p.status from page p join alert a on a.id::text = p.subject where a.session = $1 order by 1"
+        assert await alone.rows(status, alone.id) == [
+            ("session.alert-stop", "open"),
+            ("session.alert-stop-prescriber", "acknowledged"),
+        ]
+        assert await nursed.rows(status, nursed.id) == [
+            ("session.alert-stop", "acknowledged"),
+            ("session.alert-stop-prescriber", "open"),
+        ]
+
+
+OLDEST = "select id from alert where session = $1 order by raised_at limit 1"
+
+
+async def test_each_fact_that_arrives_meanwhile_asks_for_itself(servers: Servers, tmp_path: Path) -> None:
+    """Decision B3: an answer to one is none to another, and a pause does not end over one that nobody has answered."""
+    async with room(servers, tmp_path, sessions=1) as (chair,):
+        await chair.start()
+        (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        case = (await chair.rows("select care_case from session where id = $1", chair.id))[0][0]
+        of_patient = f"/consultation/patients/{chair.patient}"
+        open_ones = "select family, value from alert where tier = 'RED' and status = 'open' order by raised_at"
+        pages = "select count(*) from page where code in ('session.alert-red', 'session.alert-red-prescriber')"
+
+        async def told(families: list[str]) -> None:
+            async def there() -> bool:
+                return len(await chair.rows(open_ones)) >= len(families)
+
+            await eventually(there, what=f"{families[-1]} is an alert")
+            assert await chair.rows(open_ones) == [(f"decision_needed:{one}", one) for one in families]
+            assert await chair.rows(pages) == [(2 * len(families),)]
+
+        async def answered() -> None:
+            for (alert,) in await chair.rows("select id from alert where prescriber_at is null"):
+                (await chair.ask("prescriber.a", f"/alerts/{alert}/acknowledgement")).ok()
+
+        async def resumes() -> list[str]:
+            again = {"rate": quantity("150.0", "mL/h"), "patient_agrees": True}
+            answer = await chair.ask("nurse.a", "resume", again)
+            return [] if answer.status == 200 else [one["pointer"] for one in answer.body["errors"]]
+
+        now = await chair.stage.now()
+        found: dict[str, Any] = {"case": case, "test": "hcg", "finding": "positive", "taken_at": now}
+        await say(chair, consultation.RESULT_REPORTED, of_patient, 1, **found)
+        await told(["result-hcg"])
+        await answered()
+        (await chair.ask("nurse.a", "pause", {"reason": "alert"})).ok()
+        order = {"about": "resume", "start": True, "reason": "Seen at the bedside"}
+        (await chair.ask("prescriber.a", "decisions", order)).ok()
+        (await chair.ask("nurse.a", "vitals", CALM.body())).ok()
+        high: dict[str, Any] = {"level": "HIGH", "assessed_at": now}
+        await say(chair, consultation.RISK_FLAGGED, of_patient, 2, **high)
+        await told(["result-hcg", "risk-high"])
+        assert await resumes() == ["/gate/K-R-RED"]
+        await answered()
+        # Another service has found the same: that, too, is a fact of its own.
+        await say(chair, follow_up.RISK_FLAGGED, f"/follow_up/patients/{chair.patient}", 1, **high)
+        await told(["result-hcg", "risk-high", "risk-high"])
+        assert await resumes() == ["/gate/K-R-RED"]
+        await answered()
+        assert await resumes() == []
+
+
+async def test_a_shift_that_ends_with_nobody_to_take_over_is_red_once(servers: Servers, tmp_path: Path) -> None:
+    """Decision B4. The shift ends while the process is down. A handover moves its end, and so does a longer shift."""
+    async with room(servers, tmp_path, patients=2, sessions=1) as (left, taken):
+        a, b = (UUID(left.care.id(login)) for login in ("nurse.a", "nurse.b"))
+        left_alone = "select tier from alert where family = 'no_nurse' and session = $1"
+
+        async def roster(nurse: UUID, ends: dt.datetime) -> None:
+            async with left.care.owner("session_logging") as owner:
+                await owner.execute("update shift_fact set ends_at = $2 where staff = $1", nurse, ends)
+
+        async with left.care.owner("session_logging") as owner:
+            await owner.execute(
+                "insert into shift_fact values (gen_random_uuid(), 'nurse', $1, 'pager-b', $2, $3, true)",
+                b,
+                MORNING - dt.timedelta(hours=3),
+                MORNING,
+            )
+        for chair in (left, taken):
+            await chair.arrive()
+            await chair.ready()
+        for chair in (left, taken):
+            await chair.begin()
+        await roster(a, MORNING)
+        (await taken.ask("nurse.b", "handover")).ok()
+        await roster(b, MORNING + dt.timedelta(hours=2))
+        await left.until(MORNING - dt.timedelta(minutes=1))
+        assert await left.rows(left_alone, left.id) == []
+        await left.care.running["session_logging"].kill()
+        await left.care.advance(5 * 60)
+        await left.care.spawn("session_logging")
+        await left.stage.settle()
+        assert await left.rows(left_alone, left.id) == [("RED",)]
+        assert await left.rows(left_alone, taken.id) == [], "who has taken over is on duty, longer than was planned"
+        assert {who for _, who in (await called(left, "no_nurse"))["alert-red"]} == {"nurse.b"}, "who is responsible has gone"
+        told = "select count(*) from entry where kind = 'shift-over' and session = $1"
+        await left.wait(minutes=31)
+        await left.stage.settle()
+        assert (await left.rows(told, left.id), await left.rows(left_alone, left.id)) == ([(1,)], [("RED",)])
+        # The other's shift is cut short: it is seen when the roster is looked at the next time.
+        await roster(b, await left.stage.now())
+        await left.wait(minutes=11)
+        await left.stage.settle()
+        assert await left.rows(left_alone, taken.id) == [("RED",)]
+        # Somebody is responsible again, and has a shift; nobody has moved the pump.
+        await roster(b, await left.stage.now() + dt.timedelta(hours=2))
+        (await left.ask("nurse.b", "handover")).ok()
+        await left.wait(minutes=31)
+        await left.stage.settle()
+        assert len(await left.rows(left_alone, left.id)) == 1
+        assert (await left.shown())["state"] == "infusing"

@@ -141,7 +141,7 @@ async def test_who_was_given_drug_goes_home_signed_or_by_themselves_or_in_an_amb
     # Transferred: at once, whatever is missing; the prescriber is called, the hospital is called next day, and the next
     # session waits for a prescriber.
     await chair.start(2)
-    (await chair.ask("nurse.a", "stop", {"reason": "emergency"})).ok()
+    await chair.end("5.0")
     called = (await chair.stage.now()).astimezone(dt.UTC).isoformat()
     closing = {"ending": "transferred", "called_at": called}
     assert (await chair.ask("nurse.a", "closure", closing)).ok()["ending"] == "transferred"

@@ -96,6 +96,9 @@ async def test_who_walks_out_leaves_a_ledger_that_calls_until_it_balances(server
         await chair.start()
         (await chair.ask("nurse.a", "stop", {})).ok()
         assert (await chair.ask("nurse.a", "closure", {"ending": "eloped"})).ok()["state"] == "closed"
+        await chair.stage.settle()
+        [(review,)] = await chair.rows("select id from review where cause = 'alert-red'")
+        (await chair.ask("prescriber.a", f"/reviews/{review}/decision", {"decision": "continue"})).ok()
         page = "select status from page where code = 'session.drug-unaccounted'"
         assert await chair.rows(page) == [("open",)]
         assert (await chair.record())["totals"]["pump"] == "unknown", "what nobody has read agrees with nothing"
@@ -132,7 +135,7 @@ async def test_who_walks_out_leaves_a_ledger_that_calls_until_it_balances(server
         assert said["pump-volume"]["pump_volume"] == "10.0 mL"
         assert said["pump-corrected"] == {"from": "10.0 mL", "pump_volume": "4.0 mL", "reason": wrong["reason"]}
         assert await chair.rows(page) == [("acknowledged",), ("open",)]
-        assert await chair.rows("select cause from review where session = $1", chair.id) == [("correction",)]
+        assert await chair.rows("select cause from review where decision is null") == [("correction",)]
         given = "select convert_from(body, 'UTF8')::jsonb #>> '{data,given,value}' from outbox where type like $1 order by id"
         assert await chair.rows(given, "%infusion-ended%") == [("4.00",), ("1.50",)]
         # What was witnessed by mistake stays, too, and counts no longer; the rest of the vial is thrown away anew.

@@ -89,6 +89,9 @@ FORBIDDEN: Final = {
     "a systolic pressure of 180 or more raised nothing": _lost("sbp", ">= 180", "sbp_high"),
     "a grave alert called nobody": """select a.id from alert a where a.tier <> 'AMBER' and not exists (
         select 1 from page p where p.dedupe_key like 'alert:' || a.id || ':%')""",
+    "a human ended an infusion and called nobody": """select e.id from entry e where e.kind = 'end'
+        and e.data ->> 'reason' in ('patient-asked', 'emergency') and (
+            select count(*) from page p where p.raised_at = e.recorded_at and p.dedupe_key like 'alert:%:stop%') < 2""",
     "somebody went home early": f"""select s.id from session s where {_DISCHARGED} and (s.ended_at is null
         or s.closed_at < s.started_at + interval '120 min' or s.closed_at < s.ended_at + interval '60 min')""",
     "somebody went home whom nobody has signed out": f"""select s.id from session s where {_DISCHARGED}

@@ -1,10 +1,13 @@
-"""What a resolution ends: never what is graver than itself."""
+"""What a resolution ends: never what is graver than itself; and what a recheck looks at."""
 
 import datetime as dt
 import uuid
 from dataclasses import replace
 
-from services.session_logging.domain.alarms import Raised, resolutions
+import pytest
+
+from services.session_logging.domain.alarms import Raised, looked_again, resolutions
+from services.session_logging.domain.sessions import Entry, Kind
 
 NOW = dt.datetime(2027, 1, 25, 15, 30, tzinfo=dt.UTC)
 
@@ -29,3 +32,28 @@ def test_a_nurse_who_closes_the_amber_ends_nothing_of_the_red_above_it() -> None
     # A STOP above a RED stays, too.
     graver = [resolved(red, 6), raised("STOP", 4)]
     assert resolutions(graver) == []
+
+
+@pytest.mark.parametrize(
+    ("family", "does", "does_not"),
+    [
+        ("sbp_high", {"sbp": "150 mm[Hg]"}, {"dbp": "80 mm[Hg]", "spo2": "98 %"}),
+        ("dbp_high", {"dbp": "95 mm[Hg]"}, {"sbp": "150 mm[Hg]"}),
+        ("heart_rate_low", {"heart_rate": "55 /min"}, {"spo2": "98 %"}),
+        ("resp_rate_implausible", {"resp_rate": "14 /min"}, {"heart_rate": "55 /min"}),
+        ("moaa_s", {"moaa_s": 0}, {"cadss6": 4}),
+        ("bp_gap", {"sbp": "150 mm[Hg]"}, {"spo2": "98 %"}),
+        ("bp_implausible", {"sbp": "120 mm[Hg]", "dbp": "80 mm[Hg]"}, {"sbp": "120 mm[Hg]"}),
+        ("symptom:nausea", {"symptoms": ["nausea"]}, {"sbp": "120 mm[Hg]"}),
+    ],
+)
+def test_a_recheck_looks_at_what_the_alert_is_about(family: str, does: dict[str, object], does_not: dict[str, object]) -> None:
+    alert = raised("AMBER", 0, family)
+
+    def said(kind: str, data: dict[str, object]) -> Entry:
+        return Entry(uuid.uuid4(), kind, NOW, NOW, "nurse", data)
+
+    assert looked_again(alert, said(Kind.VITALS, does))
+    assert not looked_again(alert, said(Kind.VITALS, does_not))
+    assert not looked_again(alert, said(Kind.FACTS, does))
+    assert looked_again(alert, said(Kind.SYMPTOMS_OVER, {})) is family.startswith("symptom:")

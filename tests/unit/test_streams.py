@@ -136,6 +136,8 @@ def test_a_fold_goes_on_from_where_it_was_kept_only_if_it_is_of_this_log() -> No
 
     assert goes_on(entries, *more)
     assert goes_on([*entries, said(Kind.END, 8)], *more)
+    old = {**stands, "shape": 1, "fold": {"clock": NOW.isoformat()}}
+    assert continued(session, entries, more, [], old, RULES) is None, "one that other code has written is not even read"
     assert not goes_on([]), "an entry that was taken back"
     assert not goes_on([*entries, said(Kind.END, 3)]), "one that was written meanwhile, and not seen"
     assert not goes_on(entries, late), "older than what is known of its signal"

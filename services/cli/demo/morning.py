@@ -315,15 +315,22 @@ class Aborted(Guest):
             await self._measured(path, Vitals(20, 128, 80, 104, 12, 87))
         stopped = await self._room(self.who.nurse, f"{path}/stop", {"reason": "emergency"})
         self._is("state", ("recovery", None), (stopped["state"], stopped["rate"]))
-        (alert,) = await self.alerts(path)
-        self._is("alert", ("STOP", "spo2_low", "87 %"), (alert["tier"], alert["family"], alert["value"]))
-        wanted = {("session.alert-stop", f"pager-{role}"): 1 for role in ("nurse", "prescriber", "clinic")}
-        self._is("pages", wanted, dict(await self.paged(alert["alert"])))
-        await self.stage.until(started + dt.timedelta(minutes=21))
-        await self._room("prescriber.a", f"/alerts/{alert['alert']}/acknowledgement")
+        await self.stage.settle()
+        alerts = await self.alerts(path)
+        wanted = [("STOP", "spo2_low", "87 %"), ("STOP", "stopped:emergency", "emergency")]
+        self._is("alerts", wanted, [(one["tier"], one["family"], one["value"]) for one in alerts])
+        code = "session.alert-stop"
+        paged = {(code, "pager-nurse"): 1, (code, "pager-clinic"): 1, (f"{code}-prescriber", "pager-prescriber"): 1}
+        for alert in alerts:
+            self._is("pages", paged, dict(await self.paged(alert["alert"])))
+            await self._room(self.who.witness, f"/alerts/{alert['alert']}/acknowledgement")
+        await self.stage.until(started + dt.timedelta(minutes=20, seconds=40))
+        for alert in alerts:
+            await self._room("prescriber.a", f"/alerts/{alert['alert']}/acknowledgement")
         await self._room(self.who.nurse, f"{path}/pump-volume", {"pump_volume": {"value": "50.0", "unit": "mL"}})
         await self.rounds(path, started, (22, 26, 30))
-        await self._room("prescriber.a", f"/alerts/{alert['alert']}/resolution", {"action": "stopped"})
+        for alert in alerts:
+            await self._room("prescriber.a", f"/alerts/{alert['alert']}/resolution", {"action": "stopped"})
         given = (self.who.volume / 2).quantize(Decimal("0.01"), "ROUND_HALF_UP")
         waste = await self._wasted(path, self.who.volume - given)
         await self._room(self.who.witness, f"/wastes/{waste}/witness")

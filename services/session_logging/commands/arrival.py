@@ -99,7 +99,9 @@ class Arrival:
         taken = replace(session, nurse=nurse)
         said = entry(Kind.HANDOVER, str(nurse), context, data={"from": str(session.nurse)})
         rows: list[RowChange] = [store.session_row(taken), store.entry_row(session.id, said)]
-        changes = Changes(rows=rows, events=[events.session_changed(taken, nurse)], patient=str(session.patient))
+        timers = await self.room.on_roster(taken, read, context)
+        told = [events.session_changed(taken, nurse)]
+        changes = Changes(rows=rows, events=told, timers=timers, patient=str(session.patient))
         return changes, replace(taken, version=session.version + 1)
 
     async def settle_dose(

@@ -11,29 +11,29 @@ import uuid_utils.compat
 from schemas.values import Quantity
 from services.directory import store as directory
 from services.runtime.database import Reader
-from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, RowChange, SetTimer
+from services.runtime.messaging.changes import Changes, Context, NewEvent, Rejected, RowChange, SetTimer
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, shut_by
 from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.commands.room import (
-    STOP,
     STOPPED,
     Log,
     Room,
     entry,
     fresh_or_rejected,
     in_order_or_rejected,
-    page_key,
+    stop_pages,
     written,
 )
 from services.session_logging.domain import totals
-from services.session_logging.domain.alarms import withdrawn
+from services.session_logging.domain.alarms import human_stop
 from services.session_logging.domain.drug import Rescue
 from services.session_logging.domain.gates import resume_case
 from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
 from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
+from services.session_logging.store import watch as alarms
 from services.therapies import evidence
 from services.therapies.evidence import Outcome, plain
 from services.therapies.ketamine.gates import resume_gate
@@ -97,7 +97,8 @@ class Infusion:
             events.session_changed(running, by),
         ]
         rows: list[RowChange] = [*changes.rows, kept(identifier, session, "start", found, str(by), context)]
-        return replace(changes, rows=rows, events=[*told, *changes.events]), _next(running)
+        timers = [*changes.timers, *await room.on_roster(running, read, context)]
+        return replace(changes, rows=rows, events=[*told, *changes.events], timers=timers), _next(running)
 
     async def change_rate(self, session_id: UUID, rate: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
         """The rate may be lowered, or put back to what the plan says (decision A9)."""
@@ -172,13 +173,15 @@ class Infusion:
     async def stop(self, session_id: UUID, reason: str, by: UUID, read: Reader, context: Context) -> _Done:
         """The patient asks to stop, or somebody sees that it must: from any state, before any other check.
 
-        What runs ends; what has not begun does not begin; and it is written down wherever the session stands. Nothing is
+        What runs ends; what has not begun does not begin; and it is written down wherever the session stands. An infusion that
+        is ended, and an emergency after it, are a STOP alert whatever was measured: its pages are in this commit. Nothing is
         written that anybody who records holds, so it waits for no batch: what follows from it is told by a timer, at once.
         """
         session = await store.session(read, session_id)
         if session is None:
             return Rejected("not-found", status=404)
-        return _halted(session, reason, by, context)
+        emergency = session.state in AFTER and reason == "emergency" and not await self._is_called(session_id, read)
+        return _halted(session, reason, by, context, emergency=emergency)
 
     async def withdraw(self, session_id: UUID, by: UUID, read: Reader, context: Context) -> _Done:
         """The patient withdraws consent at the chair: a STOP wherever the session stands, and consultation is told."""
@@ -187,11 +190,10 @@ class Infusion:
             return Rejected("not-found", status=404)
         changes, halted = _halted(session, "consent-withdrawn", by, context, withdrawn=True)
         said = store.entry_row(session_id, entry(Kind.CONSENT_WITHDRAWN, str(by), context))
-        pages = []
-        if session.state in RUNNING:
-            alert = str(withdrawn(session_id, context.now))
-            pages.append(RaisePage(STOP, page_key(alert, "stop"), alert))
-        return replace(changes, rows=[*changes.rows, said], pages=pages), halted
+        known = await alarms.alerts(read, session_id)
+        # Heard from elsewhere before: that has called everybody already, and what is open is not raised again.
+        heard = any(one.family == "consent_withdrawn" and one.status == "open" for one in known)
+        return replace(changes, rows=[*changes.rows, said], pages=[] if heard else changes.pages), halted
 
     async def read_pump(self, session_id: UUID, pump_volume: Quantity, by: UUID, read: Reader, context: Context) -> _Done:
         """After a STOP: how much of the bag the pump had delivered."""
@@ -236,6 +238,12 @@ class Infusion:
             return changes
         return replace(changes, events=[events.rescue_given(session, said), *changes.events]), session
 
+    async def _is_called(self, session_id: UUID, read: Reader) -> bool:
+        """Whether everybody is being called for a human's STOP already, and nobody has answered yet."""
+        known = await alarms.alerts(read, session_id)
+        stops = [one for one in known if one.status == "open" and one.family.startswith("stopped:")]
+        return any(one.nurse_at is None and one.prescriber_at is None for one in stops)
+
     async def _has_witnessed(self, session_id: UUID, by: UUID, read: Reader) -> bool:
         """Whether somebody who wants to give the drug has witnessed that a part of it was thrown away."""
         return any(one.witness == str(by) for one in await drugs.wastes(read, session_id))
@@ -277,8 +285,10 @@ def _next(session: Session) -> Session:
     return replace(session, version=session.version + 1)
 
 
-def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdrawn: bool = False) -> tuple[Changes, Session]:
-    """A STOP, in as few rows as it can be: the session, its move, an entry, and the timer that tells what follows."""
+def _halted(
+    session: Session, reason: str, by: UUID, context: Context, *, withdrawn: bool = False, emergency: bool = False
+) -> tuple[Changes, Session]:
+    """A STOP, in as few rows as it can be: the session, its move, an entry, its pages, the timer that tells what follows."""
     halted = session
     if session.state in RUNNING:
         halted = move(session, SessionState.RECOVERY, context.now, rate=None, paused_at=None, ended_at=context.now)
@@ -286,6 +296,9 @@ def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdr
     elif session.state in HERE:
         halted = move(session, SessionState.HELD, context.now)
         said = entry(Kind.DECISION_NEEDED, str(by), context, data={"code": reason})
+    elif emergency:
+        halted = replace(session)  # whoever closes it at the same time looks again
+        said = entry(Kind.EMERGENCY, str(by), context, data={"code": reason})
     else:
         said = entry(Kind.FACTS, str(by), context, data={"stop_asked": reason})
     rows: list[RowChange] = [store.entry_row(session.id, said)]
@@ -293,7 +306,10 @@ def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdr
         rows += written(session, halted, str(by), context)
     follows = {"by": str(by), "withdrawn_at": context.now.isoformat() if withdrawn else None}
     timer = SetTimer(STOPPED, f"{STOPPED}:{said.id}", str(session.id), context.now, follows)
-    return Changes(rows=rows, timers=[timer], patient=str(session.patient)), _next(halted) if halted is not session else session
+    calls = session.state in RUNNING or emergency
+    pages = stop_pages(human_stop(session.id, reason, context.now)) if calls else []
+    changes = Changes(rows=rows, timers=[timer], pages=pages, patient=str(session.patient))
+    return changes, _next(halted) if halted is not session else session
 
 
 async def not_staff(said: Mapping[str, Any], read: Reader) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """What all use cases of the room share: reading what is known, and writing an entry with every alert that follows from it."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ import uuid_utils.compat
 
 from schemas.values import Moment, zone_of
 from services.directory import store as directory
-from services.directory.domain import lacks_to_prescribe
+from services.directory.domain import Shift, duty_until, lacks_to_prescribe
 from services.directory.facts import Facts
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import (
@@ -29,7 +29,7 @@ from services.screening import store as screening
 from services.session_logging import events
 from services.session_logging.domain.alarms import Raised, Sample, Watched, continued, raised_id, resolutions, watch
 from services.session_logging.domain.gates import Known, prescriber_named
-from services.session_logging.domain.sessions import Entry, Review, Session, SessionState
+from services.session_logging.domain.sessions import AFTER, RUNNING, Entry, Review, Session, SessionState
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 from services.therapies import evidence
@@ -50,8 +50,10 @@ __all__ = [
     "RED",
     "RED_PRESCRIBER",
     "RESPONSIBLE",
+    "SHIFT_OVER",
     "STOP",
     "STOPPED",
+    "STOP_PRESCRIBER",
     "SYSTEM",
     "TRANSFERRED",
     "UNACCOUNTED",
@@ -67,6 +69,7 @@ __all__ = [
     "look_at",
     "page_key",
     "page_keys",
+    "stop_pages",
     "written",
 ]
 
@@ -75,7 +78,9 @@ RED = "session.alert-red"
 RED_PRESCRIBER = "session.alert-red-prescriber"
 """Page to the prescriber: a RED alert that no prescriber has answered."""
 STOP = "session.alert-stop"
-"""Page to everybody: a STOP alert."""
+"""Page to nurses and the clinic: a STOP alert that no nurse has acknowledged."""
+STOP_PRESCRIBER = "session.alert-stop-prescriber"
+"""Page to the prescriber: a STOP alert that no prescriber has answered."""
 PAUSE_UNRECORDED = "session.pause-unrecorded"
 """Page: a RED alert, and no pause of the pump is recorded."""
 AMBER_UNCHECKED = "session.amber-unchecked"
@@ -100,6 +105,8 @@ STOPPED = "session.stopped"
 """Timer: a STOP was written; what follows from it is told."""
 ALERT_DUE = "session.alert-due"
 """Timer: what an alert asks for should have been done by now."""
+SHIFT_OVER = "session.shift-over"
+"""Timer: whether the nurse who is responsible is still on duty is looked up in the roster."""
 RESPONSIBLE = "responsible-nurse"
 """Who is called first for what a nurse is to do: whoever is responsible for the session when the call goes out."""
 SYSTEM = "session_logging"
@@ -124,7 +131,25 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
             {"nurse": RESPONSIBLE, "nurse again": RESPONSIBLE, "second person": "nurse", "clinic-wide": "clinic"},
         ),
         RED_PRESCRIBER: ladder("red prescriber", {"prescriber": "prescriber", overdue: "clinic"}),
-        STOP: ladder("stop", {"nurse": "nurse", "prescriber": "prescriber", "clinic-wide": "clinic"}),
+        STOP: ladder(
+            "stop",
+            {
+                "nurse": "nurse",
+                "clinic-wide": "clinic",
+                "nurse again": "nurse",
+                "second person": "nurse",
+                "clinic-wide again": "clinic",
+            },
+        ),
+        STOP_PRESCRIBER: ladder(
+            "stop prescriber",
+            {
+                "prescriber": "prescriber",
+                "prescriber again": "prescriber",
+                "prescriber a third time": "prescriber",
+                overdue: "clinic",
+            },
+        ),
         # Their waits are timers, so that what was done meanwhile keeps the page from being raised.
         PAUSE_UNRECORDED: at_once(RESPONSIBLE),
         AMBER_UNCHECKED: at_once("nurse"),
@@ -199,8 +224,16 @@ def page_key(alert: UUID | str, what: str) -> str:
 
 def page_keys(alert: Raised, *roles: str) -> list[str]:
     """Keys of an alert's pages: those of a role's ladder."""
-    keys = {"nurse": ("nurse", "pause", "amber"), "prescriber": ("prescriber", "late")}
-    return [page_key(alert.id, what) for role in roles for what in (*keys[role], "stop")]
+    keys = {"nurse": ("nurse", "pause", "amber", "stop"), "prescriber": ("prescriber", "late", "stop-prescriber")}
+    return [page_key(alert.id, what) for role in roles for what in keys[role]]
+
+
+def stop_pages(alert: UUID) -> list[RaisePage]:
+    """Pages of a STOP alert: nurse, prescriber and clinic at once, on two ladders (decision A2)."""
+    return [
+        RaisePage(STOP, page_key(alert, "stop"), str(alert)),
+        RaisePage(STOP_PRESCRIBER, page_key(alert, "stop-prescriber"), str(alert)),
+    ]
 
 
 def fresh_or_rejected(at: dt.datetime | None, session: Session, context: Context) -> Rejected | None:
@@ -284,6 +317,24 @@ class Room:
         found = watch(log.session, log.entries, log.samples, log.resolved, context.now, rules, log.folded)
         assert isinstance(found, Watched)  # noqa: S101 - nothing new that could be refused
         return found.pressure_due
+
+    def roster_due(self, session: Session, shifts: Iterable[Shift], context: Context) -> SetTimer | None:
+        """The next look at the roster: when the shift of the nurse who is responsible ends, and meanwhile as often as the
+        pressure is due, for rosters change. None if nobody is responsible, or not on duty by the roster.
+        """
+        until = duty_until(shifts, context.now)
+        if until is None or session.nurse is None:
+            return None
+        at = min(until, context.now + self.pinned(session, context)["cadence.bp.infusion"].elapsed)
+        key = f"{SHIFT_OVER}:{session.id}:{session.nurse}:{at.isoformat()}"
+        return SetTimer(SHIFT_OVER, key, str(session.id), at, {"nurse": str(session.nurse)})
+
+    async def on_roster(self, session: Session, read: Reader, context: Context) -> list[SetTimer]:
+        """What somebody who becomes responsible for a patient under way brings with them: see ``roster_due``."""
+        if session.nurse is None or session.state not in RUNNING | AFTER:
+            return []
+        due = self.roster_due(session, await directory.shifts(read, "nurse", session.nurse), context)
+        return [due] if due else []
 
     async def logs(self, read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Log]:
         """Many sessions with everything that was recorded in them; one after the other, for each is large."""
@@ -433,7 +484,7 @@ class _Alarms:
             self._due(alert, "pause", context.now + self.signed["ladder.red pause.nurse, pause not recorded"].elapsed)
         else:
             due = context.now
-            self.pages.append(RaisePage(STOP, page_key(alert.id, "stop"), subject))
+            self.pages += stop_pages(alert.id)
         self.events.append(events.alert_raised(alert, due))
 
     def review(self, cause: str, due: dt.datetime, context: Context) -> None:

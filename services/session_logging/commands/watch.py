@@ -1,13 +1,14 @@
 """Use cases of watching: what is typed, what a monitor sends, alerts that humans acknowledge and resolve, and what is due."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat
 
+from services.directory.domain import Shift
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import (
     AcknowledgePage,
@@ -24,6 +25,7 @@ from services.session_logging.commands.room import (
     ALERT_DUE,
     AMBER_UNCHECKED,
     PAUSE_UNRECORDED,
+    SYSTEM,
     UNBOUND,
     VITALS_DUE,
     Log,
@@ -34,8 +36,8 @@ from services.session_logging.commands.room import (
     page_key,
     page_keys,
 )
-from services.session_logging.domain.alarms import Raised, Sample, impossible
-from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Kind, Session, SessionState
+from services.session_logging.domain.alarms import Raised, Sample, impossible, looked_again
+from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Kind, Session, SessionState, newest
 from services.session_logging.domain.streams import Judged, judge
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
@@ -266,6 +268,23 @@ class Watch:
         assert isinstance(changes, Changes)  # noqa: S101 - nothing new that could be refused
         return changes
 
+    def on_roster(self, log: Log, nurse: str, shifts: Iterable[Shift], context: Context) -> Changes:
+        """The roster is looked at: that the shift of the nurse who is responsible is over, and nobody has taken the patient
+        over, is RED (decision B4). They stay responsible until somebody does, and are told so once.
+        """
+        session = log.session
+        if str(session.nurse) != nurse or session.state not in RUNNING | AFTER:
+            return Changes()
+        if due := self.room.roster_due(session, shifts, context):
+            return Changes(timers=[due])
+        last = newest(log.entries, Kind.HANDOVER, Kind.SHIFT_OVER)
+        if last is not None and last.kind == Kind.SHIFT_OVER:
+            return Changes()
+        said = entry(Kind.SHIFT_OVER, SYSTEM, context, data={"nurse": nurse})
+        changes = self.room.logged(log, session, [said], context)
+        assert isinstance(changes, Changes)  # noqa: S101 - an entry of now is never refused
+        return changes
+
     def stopped(self, log: Log, by: UUID, withdrawn_at: dt.datetime | None, context: Context) -> Changes:
         """What follows from a STOP that is written: its alerts, the next silence, and what others are told."""
         changes = self.silence(log, context)
@@ -298,7 +317,7 @@ class Watch:
             done = log.session.state is not SessionState.INFUSING or any(one.kind == Kind.PAUSE for one in since)
             code = PAUSE_UNRECORDED
         else:
-            done = any(one.kind == Kind.VITALS and one.at > alert.at for one in since)
+            done = any(looked_again(alert, one) and one.at > alert.at for one in since)
             code = AMBER_UNCHECKED
         return Changes() if done else Changes(pages=[RaisePage(code, page_key(alert.id, what), str(alert.id))])
 

@@ -19,6 +19,8 @@ from services.session_logging.domain.sessions import Entry, Kind, Session
 from services.therapies.evidence import Rejected, Thresholds
 from services.therapies.ketamine.alerts import (
     EVENT_ALERTS,
+    FAMILIES,
+    PRESSURES,
     Alert,
     AlertState,
     Event,
@@ -29,6 +31,7 @@ from services.therapies.ketamine.alerts import (
     alert_key,
     begin,
     continues,
+    event_family,
     fold,
     kept,
     next_silence,
@@ -43,17 +46,19 @@ __all__ = [
     "Sample",
     "Watched",
     "continued",
+    "human_stop",
     "impossible",
+    "looked_again",
     "quantity",
     "raised_id",
     "resolutions",
     "watch",
-    "withdrawn",
 ]
 
 UNITS: Final = {"heart_rate": "/min", "resp_rate": "/min", "spo2": "%"}
 """What a monitor measures."""
-_SHAPE: Final = 1
+_SIGNALS: Final = {family: signal for signal, families in FAMILIES.items() for family in families}
+_SHAPE: Final = 2
 """Of what is kept of a fold: another one makes every fold begin anew."""
 
 
@@ -149,7 +154,7 @@ def watch(
     state = fold(folded or begin(session.started_at, frozen(session), rules), log, now, rules)
     if isinstance(state, Rejected):
         return state
-    stands = {"fold": kept(state), "of": _seal(session, said, state, rules), "ahead": bool(ahead)}
+    stands = {"shape": _SHAPE, "fold": kept(state), "of": _seal(session, said, state, rules), "ahead": bool(ahead)}
     state = fold(state, ahead, now, rules) if ahead else state
     if isinstance(state, Rejected):
         return state
@@ -171,7 +176,7 @@ def continued(
         samples: those that are not in the fold yet.
         stands: what ``Watched.kept`` was.
     """
-    if session.started_at is None:
+    if session.started_at is None or stands.get("shape") != _SHAPE:
         return None
     state = resume(begin(session.started_at, frozen(session), rules), stands["fold"])
     said = _said(session.started_at, entries, resolved)
@@ -207,7 +212,11 @@ _EVENTS: Final = {
     Kind.DECISION_NEEDED: EventKind.DECISION_NEEDED,
     Kind.CONSENT_WITHDRAWN: EventKind.CONSENT_WITHDRAWN,
     Kind.NURSE_LEFT: EventKind.NO_NURSE,
+    Kind.SHIFT_OVER: EventKind.NO_NURSE,
+    Kind.EMERGENCY: EventKind.STOPPED,
 }
+_STOPS: Final = ("patient-asked", "emergency")
+"""Why a human ends an infusion at once; consent that is withdrawn has an alert of its own."""
 
 
 def _of_entry(entry: Entry) -> list[Reading | Event]:
@@ -216,7 +225,12 @@ def _of_entry(entry: Entry) -> list[Reading | Event]:
     kind = _EVENTS.get(entry.kind)
     if kind is None:
         return []
-    return [Event(id=str(entry.id), at=entry.at, recorded_at=entry.recorded_at, kind=kind)]
+    code = entry.data["code"] if kind in (EventKind.DECISION_NEEDED, EventKind.STOPPED) else ""
+    found: list[Reading | Event] = [Event(id=str(entry.id), at=entry.at, recorded_at=entry.recorded_at, kind=kind, code=code)]
+    if entry.kind == Kind.END and (why := entry.data.get("reason")) in _STOPS:
+        stopped = EventKind.STOPPED
+        found.append(Event(id=f"stop:{entry.id}", at=entry.at, recorded_at=entry.recorded_at, kind=stopped, code=why))
+    return found
 
 
 def reading(entry: Entry) -> Reading:
@@ -290,10 +304,26 @@ def _above(other: Raised, one: Raised, at: dt.datetime) -> bool:
     return is_open and other.family == one.family and Tier[other.tier] > Tier[one.tier]
 
 
-def withdrawn(session: UUID, at: dt.datetime) -> UUID:
-    """Id of the alert that follows from consent that was withdrawn then."""
-    family, tier = EVENT_ALERTS[EventKind.CONSENT_WITHDRAWN]
-    return raised_id(session, alert_key(family, tier, at))
+def human_stop(session: UUID, reason: str, at: dt.datetime) -> UUID:
+    """Id of the alert that follows from an infusion that a human has ended then."""
+    kind = EventKind.STOPPED if reason in _STOPS else EventKind.CONSENT_WITHDRAWN
+    family = event_family(kind, reason if kind is EventKind.STOPPED else "")
+    return raised_id(session, alert_key(family, EVENT_ALERTS[kind][1], at))
+
+
+def looked_again(alert: Raised, entry: Entry) -> bool:
+    """Whether an entry is the recheck that an alert asks for: what it is about was measured again, by a human."""
+    if alert.family.startswith("symptom:"):
+        return entry.kind == Kind.SYMPTOMS_OVER or bool(entry.kind == Kind.VITALS and entry.data.get("symptoms"))
+    if entry.kind != Kind.VITALS:
+        return False
+    signal = _SIGNALS.get(alert.family, alert.family.removesuffix("_implausible"))
+    match signal:
+        case "bp_gap":
+            return any(entry.data.get(one) for one in PRESSURES)
+        case "bp":
+            return all(entry.data.get(one) for one in PRESSURES)
+    return entry.data.get(signal) is not None
 
 
 def impossible(entry: Entry, rules: Thresholds) -> Rejected | None:

@@ -91,6 +91,8 @@ class Kind:
     DEVICE_LOST = "device-lost"
     HANDOVER = "handover"
     NURSE_LEFT = "nurse-left"
+    SHIFT_OVER = "shift-over"
+    EMERGENCY = "emergency"
     CLOSED = "closed"
     ERROR = "entered-in-error"
     PAPER_CHECKED = "paper-checked"

@@ -58,6 +58,7 @@ __all__ = [
     "refused",
     "shown",
     "shut",
+    "some",
 ]
 
 TEAM = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
@@ -247,7 +248,15 @@ def in_unit(*units: str) -> Any:
     return AfterValidator(check)
 
 
+def some(given: Quantity) -> Quantity:
+    """A quantity that is not nothing."""
+    if given.value == 0:
+        raise field_error("zero", "/value")
+    return given
+
+
 Volume = Annotated[Quantity, in_unit("mL")]
-Rate = Annotated[Quantity, in_unit("mL/h")]
+Rate = Annotated[Quantity, in_unit("mL/h"), AfterValidator(some)]
+"""Of a pump that runs: one that stands is paused."""
 Strength = Annotated[Quantity, in_unit("mg/mL")]
 Weight = Annotated[Quantity, in_unit("kg")]

@@ -15,6 +15,9 @@ const SIGNALS = {
   moaa_s: "Sedation (MOAA/S)",
   cadss6: "Dissociation (CADSS-6)",
   no_nurse: "No responsible nurse on site",
+  consent_withdrawn: "Consent withdrawn",
+  "stopped:patient-asked": "Stopped: the patient asked",
+  "stopped:emergency": "Stopped: emergency",
 };
 
 export const SYMBOLS = { STOP: "■", RED: "▲", AMBER: "◆" };

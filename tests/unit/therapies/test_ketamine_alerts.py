@@ -168,10 +168,31 @@ def test_events(kind: EventKind) -> None:
     expected = {
         EventKind.DECISION_NEEDED: [("decision_needed", RED)],
         EventKind.CONSENT_WITHDRAWN: [("consent_withdrawn", STOP)],
+        EventKind.STOPPED: [("stopped", STOP)],
         EventKind.NO_NURSE: [("no_nurse", RED)],
     }
     assert raised(run(event(0.5, kind))) == expected.get(kind, [])
     assert silent(run(event(0.5, kind))) == ([("spo2_gap", STOP)] if kind is EventKind.DEVICE_LOST else [])
+
+
+def test_each_fact_that_asks_for_a_decision_is_an_alert_of_its_own() -> None:
+    held, high = (event(at, EventKind.DECISION_NEEDED, code=code) for at, code in ((0.1, "plan-held"), (0.2, "risk-high")))
+    again = event(0.3, EventKind.DECISION_NEEDED, code="risk-high")
+    found = said(run(held, high, again))
+    assert [(a.family, a.tier, a.value) for a in found] == [
+        ("decision_needed:plan-held", RED, "plan-held"),
+        ("decision_needed:risk-high", RED, "risk-high"),
+        ("decision_needed:risk-high", RED, "risk-high"),
+    ]
+    assert len({a.id for a in found}) == 3
+
+
+def test_why_a_human_stops_is_a_signal_of_its_own() -> None:
+    asked, sick = (event(at, EventKind.STOPPED, code=code) for at, code in ((0.1, "patient-asked"), (0.2, "emergency")))
+    again = event(0.3, EventKind.STOPPED, code="emergency")
+    assert raised(run(asked, sick, again)) == [("stopped:patient-asked", STOP), *[("stopped:emergency", STOP)] * 2]
+    left = [event(at, EventKind.NO_NURSE) for at in (0.1, 0.2)]
+    assert raised(run(*left)) == [("no_nurse", RED)] * 2, "who took over has left as well"
 
 
 # --- Implausible, impossible ------------------------------------------------------------------------------------------
@@ -430,6 +451,24 @@ def test_a_red_pressure_without_recheck_for_five_minutes_is_a_stop() -> None:
     # Typed in late: the five minutes run from when anyone could know.
     assert ("bp_recheck", STOP) not in raised(run(reading(1, recorded=4, sbp=182, dbp=90), until=8.9))
     assert ("bp_recheck", STOP) in raised(run(reading(1, recorded=4, sbp=182, dbp=90), until=9))
+
+
+def test_each_half_of_a_pressure_is_repeated_and_rechecked_by_itself() -> None:
+    red, other = reading(1, dbp=115), reading(3, sbp=128)
+    assert raised(run(red, other, reading(4, dbp=115))) == [("dbp_high", RED), ("dbp_high", STOP)]
+    assert raised(run(red, other, reading(4, dbp=90), reading(5, dbp=115))) == [("dbp_high", RED)]
+    assert ("bp_recheck", STOP) not in raised(run(red, other, until=5.99))
+    assert ("bp_recheck", STOP) in raised(run(red, other, until=6)), "half a reading leaves the other half awaited"
+    assert ("bp_recheck", STOP) not in raised(run(red, other, reading(5.9, dbp=90), until=9))
+    both = reading(1, sbp=182, dbp=115)
+    assert ("bp_recheck", STOP) in raised(run(both, other, until=6))
+    assert ("bp_recheck", STOP) not in raised(run(both, other, reading(5.9, dbp=90), until=9))
+    # What comes late behind the other half only is not late for its own, and a symptom belongs to each half in force.
+    assert [(a.tier, a.late) for a in said(run(reading(5, sbp=128), reading(4, recorded=5.5, dbp=105)))] == [(AMBER, False)]
+    assert ("dbp_high", STOP) in raised(run(red, other, reading(4, symptoms=frozenset({"dizziness"}))))
+    state = run(red, other)
+    known = json.loads(json.dumps(kept(state)))
+    assert kept(resume(begin(T0, vitals(heart_rate=72), RULES), known)) == known
 
 
 def test_another_red_recheck_starts_the_clock_again() -> None:
