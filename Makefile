@@ -30,7 +30,7 @@ test: setup lint types contracts ## everything CI checks: lint, types, contracts
 	$(BIN)/pytest tests/unit tests/contract -n $(WORKERS)
 	$(BIN)/pytest tests/integration -n $(WORKERS)
 	$(BIN)/pytest tests/faults -m "not full"
-	$(BIN)/pytest tests/e2e -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest tests/e2e -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support.program import fork
 from tests.support.servers import Servers
 from tests.support.world import World, make_world
 
@@ -14,7 +15,7 @@ from tests.support.world import World, make_world
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """PostgreSQL, Kafka and SMTP, real ones."""
-    running = asyncio.run(Servers.start(tmp_path_factory.mktemp("servers")))
+    running = asyncio.run(Servers.start(tmp_path_factory.mktemp("servers"), fork))
     yield running
     asyncio.run(running.stop())
 

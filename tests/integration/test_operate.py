@@ -421,6 +421,24 @@ async def test_whoever_waits_for_the_clock_is_told_that_it_was_moved(operator: O
     await eventually(lambda: world.value("select count(*) = 1 from fired"), what="the timer is carried out")
 
 
+async def test_a_clock_that_was_held_follows_again_when_a_person_says_so(operator: Operator) -> None:
+    world = operator.world
+    assert "not held" in await operator.refused("clock", "follow", *BY, *WHY)
+    await world.spawn(**NO_BROKER)
+    await world.advance(3600)
+    await eventually(lambda: world.value("select seen > clock_timestamp() + '50 min' from clinic_clock"), what="it is noted")
+    await world.advance(-3600)
+    await eventually(lambda: world.value("select held > '50 min' from clinic_clock"), what="it is held")
+    assert [actor for actor, *_ in await audited(world, "clock.hold", schema="runtime")] == ["runtime"]
+    # Held is not moved: it may be given back in production, too.
+    said = await operator.run("clock", "follow", *BY, *WHY, TELEMED_ENV=None)
+    assert said.ok.startswith("the clinic clock went back by ")
+    shown = (await operator.run("clock", "show", "--json")).rows
+    assert (shown["ahead"], shown["held"], shown["moved_by"]) == ("0:00:00", "0:00:00", BY[1])
+    assert [row[::2] for row in await audited(world, "clock.follow", schema="runtime")] == [(BY[1], WHY[1])]
+    assert await world.value("select shift = interval '0' from clinic_clock")
+
+
 @pytest.mark.parametrize("environment", [None, "production"])
 async def test_the_clock_never_moves_in_production(operator: Operator, environment: str | None) -> None:
     error = await operator.refused("clock", "advance", "--by-seconds", "60", *BY, TELEMED_ENV=environment)

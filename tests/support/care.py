@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,7 +29,7 @@ from services.runtime.settings import DatabaseSettings, KafkaSettings
 from tests.support.provider import AUDIENCE, Provider, provider
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
-from tests.support.world import PARTITIONS, ROOT, SHORT, Process, drop_topics
+from tests.support.world import PARTITIONS, SHORT, Process, drop_topics
 
 __all__ = ["Answer", "Care", "care"]
 
@@ -106,16 +104,7 @@ class Care:
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
             **environment,
         }
-        with log.open("wb") as output:
-            popen = await asyncio.to_thread(
-                subprocess.Popen,
-                [sys.executable, "-m", *self.runner, service.package],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=variables,
-            )
+        popen = await asyncio.to_thread(self.servers.launch, [*self.runner, service.package], log, variables)
         process = Process(popen, log, failpoint_log)
         self.processes.append(process)
         return await process.ready() if ready else process

@@ -14,6 +14,7 @@ from services.cli.stack.postgres import PostgresServer
 from services.cli.stack.process import Child
 from services.runtime.migrations import migrate
 from tests.support.ledger.app import SERVICE
+from tests.support.program import Launch, start
 
 __all__ = ["LEDGER_PASSWORD", "TEMPLATE", "MailSink", "Servers"]
 
@@ -53,12 +54,17 @@ class MailSink:
 
 @dataclass
 class Servers:
-    """What runs for the whole session."""
+    """What runs for the whole session.
+
+    Attributes:
+        launch: how programs of ours are started.
+    """
 
     folder: Path
     postgres: PostgresServer
     kafka: KafkaBroker
     mail: MailSink
+    launch: Launch = start
 
     @property
     def seal_key(self) -> Path:
@@ -69,7 +75,7 @@ class Servers:
         return path
 
     @classmethod
-    async def start(cls, folder: Path) -> "Servers":
+    async def start(cls, folder: Path, launch: Launch = start) -> "Servers":
         """Start all three side by side and make the template database."""
         postgres, kafka, mail = await asyncio.gather(
             PostgresServer.start(folder / "postgres"),
@@ -77,7 +83,7 @@ class Servers:
             MailSink.start(folder),
         )
         await make_template(postgres)
-        return cls(folder, postgres, kafka, mail)
+        return cls(folder, postgres, kafka, mail, launch)
 
     async def stop(self) -> None:
         """Stop all three."""

@@ -6,8 +6,6 @@ import json
 import os
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +34,7 @@ from services.runtime.settings import (
     SmtpSettings,
 )
 from tests.support.ledger.app import SERVICE
+from tests.support.program import Program
 from tests.support.servers import LEDGER_PASSWORD, TEMPLATE, Servers
 from tests.support.tokens import bearer
 from tests.support.waiting import eventually
@@ -71,7 +70,7 @@ class Reply:
 class Process:
     """A ledger service as its own process."""
 
-    popen: "subprocess.Popen[bytes]"
+    popen: Program
     log: Path
     failpoint_log: Path
 
@@ -170,7 +169,8 @@ class World:
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
             **environment,
         }
-        process = Process(await asyncio.to_thread(_start, log, variables), log, failpoint_log)
+        popen = await asyncio.to_thread(self.servers.launch, ["tests.support.ledger"], log, variables)
+        process = Process(popen, log, failpoint_log)
         self.processes.append(process)
         return await process.ready() if wait else process
 
@@ -345,18 +345,6 @@ async def make_world(servers: Servers, folder: Path, *, bootstrap: str = "", mor
         kafka = KafkaSettings()
     await topics.ensure(kafka, [SERVICE])
     return World(servers, database, prefix, folder, kafka, environment)
-
-
-def _start(log: Path, variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.support.ledger"],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=dict(variables),
-        )
 
 
 def _inherited() -> dict[str, str]:

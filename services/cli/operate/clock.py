@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from services.runtime.database import Connection
 from services.runtime.service import Service
 
-__all__ = ["Clock", "NotQuiet", "Standing", "Target", "advance", "quiet", "show", "standing"]
+__all__ = ["Clock", "NotQuiet", "Standing", "Target", "advance", "follow", "quiet", "show", "standing"]
 
 
 class NotQuiet(Exception):
@@ -21,11 +21,17 @@ class NotQuiet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What ``telemed clock show`` tells."""
+    """What ``telemed clock show`` tells.
+
+    Attributes:
+        ahead: of the clinic clock before the database's.
+        held: part of that by which it was kept from falling back.
+    """
 
     clinic: datetime
     real: datetime
     ahead: timedelta
+    held: timedelta
     moved_by: str
     moved_at: datetime
 
@@ -71,11 +77,33 @@ class Target:
 async def show(connection: Connection) -> Clock:
     """Read the clocks, as the owner."""
     row = await connection.fetchrow(
-        "select runtime.clinic_now() as clinic, clock_timestamp() as real, shift, moved_by, moved_at from runtime.clinic_clock"
+        """select runtime.clinic_now() as clinic, clock_timestamp() as real, shift, held, moved_by, moved_at
+           from runtime.clinic_clock"""
     )
     if row is None:
         raise LookupError("the clinic clock has no row")
-    return Clock(row["clinic"], row["real"], row["shift"], row["moved_by"], row["moved_at"])
+    return Clock(*row)
+
+
+async def follow(connection: Connection, *, by: str, reason: str) -> timedelta:
+    """Let the clinic clock fall back by what it was held, so that it follows the database's clock again. Returns how far.
+
+    Whatever waits goes on waiting for its instant, so nobody may be in the middle of minutes that count.
+
+    Raises:
+        ValueError: it is not held.
+    """
+    async with connection.transaction():
+        held: timedelta = await connection.fetchval("select held from runtime.clinic_clock for update")
+        if not held:
+            raise ValueError("the clinic clock is not held: it follows the database's clock")
+        await connection.execute(
+            """update runtime.clinic_clock set shift = shift - held, held = '0', seen = clock_timestamp() + shift - held,
+                      moved_by = $1, moved_at = clock_timestamp()""",
+            by,
+        )
+        await _audit(connection, by, "clock.follow", str(held), reason)
+    return held
 
 
 async def advance(
@@ -123,12 +151,11 @@ async def _move(connection: Connection, to: datetime, by: str, reason: str) -> N
             to,
             by,
         )
-        await connection.execute(
-            "insert into runtime.audit (actor, action, target, reason) values ($1, 'clock.advance', $2, $3)",
-            by,
-            to.isoformat(),
-            reason,
-        )
+        await _audit(connection, by, "clock.advance", to.isoformat(), reason)
+
+
+async def _audit(connection: Connection, *row: str) -> None:
+    await connection.execute("insert into runtime.audit (actor, action, target, reason) values ($1, $2, $3, $4)", *row)
 
 
 async def quiet(connection: Connection, services: Sequence[Service], prefix: str, wait_s: float) -> Standing:

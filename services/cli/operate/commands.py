@@ -527,7 +527,8 @@ def timers_list(home: Home, due: bool, service: str | None, limit: int, as_json:
 def clock_group() -> None:
     """The clinic clock.
 
-    All clinical time is the database's clock plus an offset that only moves here.
+    All clinical time is the database's clock plus an offset. It moves here, and where the database's clock is set back: clinic
+    time goes on all the same.
     """
 
 
@@ -575,6 +576,23 @@ def clock_advance(
 
     steps = _run(advance())
     click.echo(f"the clinic clock is at {steps[-1].isoformat()}, after {len(steps)} steps")
+
+
+@clock_group.command("follow")
+@_by
+@_why
+@click.pass_obj
+def clock_follow(home: Home, by: str, reason: str) -> None:
+    """Let the clinic clock fall back to the database's, after that was set back (page runtime.clock-set-back).
+
+    First see that the database's clock is right, and that no patient is in a chair: clinic time goes back.
+    """
+
+    async def follow() -> timedelta:
+        async with Access(home).owner() as connection:
+            return await clock.follow(connection, by=by, reason=reason)
+
+    click.echo(f"the clinic clock went back by {_run(follow())}")
 
 
 # --- audit -------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Durable timers: one table per service, written and cancelled in the transactions that cause and void them.
 
-Due is judged by the clinic clock; leases and waits run on real time. A timer whose effect is in this database is claimed and
-carried out in one transaction, so it needs no lease. Only a call to the outside has one: its attempt is committed before the
-call, and after a crash in between its handler says whether to call again (a page) or to hand over to a human (a reminder).
+Due is judged by the clinic clock, which is kept from falling back; leases and waits run on real time. A timer whose effect is
+in this database is claimed and carried out in one transaction, so it needs no lease. Only a call to the outside has one: its
+attempt is committed before the call, and after a crash in between its handler says whether to call again (a page) or to hand
+over to a human (a reminder).
 """
 
 import asyncio
@@ -106,6 +107,7 @@ class Timers:
                 if not derived:
                     await self.derive_after_tzdata_change()
                     derived = True
+                await self._keep_clock()
                 await self.settle_leases()
                 done = await self.run_inside() + await self.run_outside()
                 wait = 0.0 if done else await self._until_next()
@@ -115,6 +117,15 @@ class Timers:
                 with suppress(TimeoutError):
                     await within(wait, self.unit_of_work.wake.timers.wait())
             self.unit_of_work.wake.timers.clear()
+
+    async def _keep_clock(self) -> None:
+        """Clinic time does not go back when the database's clock is set back; a human is told that it stands ahead (ADR 35)."""
+        async with self.database.acquire(Budget.TIMERS) as connection, connection.transaction():
+            if held := await connection.fetchval("select runtime.keep_clock()"):
+                context = await read_context(connection)
+                page = RaisePage("runtime.clock-set-back", f"clock-set-back:{context.now.isoformat()}", "clinic-clock")
+                await self.unit_of_work.write(connection, [Changes(pages=[page])], context)
+                _log.error("clock-set-back", seconds=held.total_seconds())
 
     # --- effects in this database ----------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ from services.runtime.tracing import current_traceparent
 __all__ = ["Decide", "EventTooLarge", "IdempotencyKey", "UnitOfWork", "Wake", "read_context"]
 
 _log = get_logger()
+_OF_KEY = "where issuer = $1 and subject = $2 and client = $3 and route = $4 and key = $5"
 _AUDIT = """insert into audit (actor, action, target, reason, patient, client, origin, policy, request)
             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
@@ -318,10 +319,7 @@ class UnitOfWork:
                 *zip(*kept, strict=True),
             )
         if dropped:
-            await connection.executemany(
-                "delete from idempotency where issuer = $1 and subject = $2 and client = $3 and route = $4 and key = $5",
-                dropped,
-            )
+            await connection.executemany(f"delete from idempotency {_OF_KEY}", dropped)
 
     async def _claim(self, connection: Connection, key: IdempotencyKey) -> Context | Reply | Rejected:
         """Take the key for this transaction, and read the context on the way; or say what became of the request that took it
@@ -343,11 +341,7 @@ class UnitOfWork:
             raise _TwinInProgress
         if row["mine"]:
             return Context(now=row["now"], recorded=row["recorded"], epoch=row["epoch"])
-        stored = await connection.fetchrow(
-            """select body_hash, status, reply from idempotency
-               where issuer = $1 and subject = $2 and client = $3 and route = $4 and key = $5""",
-            *key[:5],
-        )
+        stored = await connection.fetchrow(f"select body_hash, status, reply from idempotency {_OF_KEY}", *key[:5])
         if stored is None:
             raise Conflict
         if stored["body_hash"] != key.body_hash:
@@ -355,13 +349,11 @@ class UnitOfWork:
         return Reply(stored["status"], stored["reply"])
 
     async def _settle(self, connection: Connection, key: IdempotencyKey, reply: Reply | None) -> None:
-        where = "where issuer = $1 and subject = $2 and client = $3 and route = $4 and key = $5"
         if reply is None:
-            await connection.execute(f"delete from idempotency {where}", *key[:5])
+            await connection.execute(f"delete from idempotency {_OF_KEY}", *key[:5])
         else:
-            await connection.execute(
-                f"update idempotency set status = $6, reply = $7 {where}", *key[:5], reply.status, reply.body
-            )
+            query = f"update idempotency set status = $6, reply = $7 {_OF_KEY}"
+            await connection.execute(query, *key[:5], reply.status, reply.body)
 
     # --- writing, for one decision or many -------------------------------------------------------------------------
 

@@ -212,4 +212,5 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: Serv
         await connection.execute(f"grant usage on schema {schema} to {sealer}")
         await connection.execute(f"grant select on {schema}.audit, {schema}.audit_seal to {sealer}")
         await connection.execute(f"grant insert on {schema}.audit_seal to {sealer}")
-        await connection.execute(f"grant execute on function runtime.clinic_now(), runtime.oldest_transaction() to {role}")
+        functions = "runtime.clinic_now(), runtime.keep_clock(), runtime.oldest_transaction()"
+        await connection.execute(f"grant execute on function {functions} to {role}")
