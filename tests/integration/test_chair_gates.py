@@ -5,7 +5,7 @@ One service, alone. What it hears of others comes as their events; their own cal
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -118,6 +118,7 @@ async def test_every_row_of_the_start_at_its_boundary(servers: Servers, tmp_path
         await what_consultation_says(chair)
         await the_series(chair)
         await the_nurses_patients(chair)
+        await facts_that_wait(chair, shut_by)
         assert await shut_by(chair) == set()
 
 
@@ -199,7 +200,7 @@ async def what_consultation_says(chair: Chair) -> None:
             (consultation.CONSENT_GIVEN, {"version": "3"}, set()),
             (consultation.DECISION_SIGNED, {**holds, "valid_until": yesterday}, {"K-S-ELIGIBILITY"}),
             (consultation.DECISION_SIGNED, holds, set()),
-            (consultation.DECISION_SIGNED, {**holds, "kind": "declined"}, {"K-S-ELIGIBILITY"}),
+            (consultation.DECISION_SIGNED, {**holds, "kind": "revoked"}, {"K-S-ELIGIBILITY"}),
             (consultation.DECISION_SIGNED, {**holds, "proposed": "INELIGIBLE"}, {"K-S-INELIGIBLE"}),
             (consultation.DECISION_SIGNED, {**holds, "proposed": "INCOMPLETE"}, {"K-S-ELIGIBILITY"}),
             (consultation.DECISION_SIGNED, {**holds, "examined_at": None}, {"K-S-IN-PERSON"}),
@@ -371,7 +372,9 @@ async def a_weight_is_confirmed_for_itself(chair: Chair) -> None:
     await facts(chair, weight_remeasured=True)
     await decide(chair, "weight")
     assert await missing() == []
+    assert "K-S-DOSE" not in await shut_by(chair)
     await decide(chair, "weight", start=False)
+    assert "K-S-DOSE" in await shut_by(chair)
     assert await missing() == ["weight_confirmed"], "the last word holds"
 
 
@@ -455,7 +458,7 @@ async def would_go_on(chair: Chair) -> set[str]:
 
 
 async def test_every_row_of_a_resume_at_its_boundary(servers: Servers, tmp_path: Path) -> None:
-    async with room(servers, tmp_path, sessions=1) as (chair,):
+    async with room(servers, tmp_path, sessions=2) as (chair,):
         others = await crowd(chair)
         await stand(others, "nurse.a")
         await chair.start()
@@ -471,7 +474,7 @@ async def test_every_row_of_a_resume_at_its_boundary(servers: Servers, tmp_path:
         assert await goes_on(chair, agrees=False) == {"K-R-AGREES"}
         assert await would_go_on(chair) == set()
         await the_band(chair)
-        await facts_that_wait(chair)
+        await facts_that_wait(chair, would_go_on)
         await whose_hands_are_full(chair, others)
         # It goes on; the next pause wants an order of its own, and after half an hour only ending is left.
         assert await goes_on(chair) == set()
@@ -483,6 +486,15 @@ async def test_every_row_of_a_resume_at_its_boundary(servers: Servers, tmp_path:
             await chair.until(paused_at + dt.timedelta(minutes=minutes))
             await vitals(chair, CALM.body())
             assert await would_go_on(chair) == ({"K-R-PAUSED"} if minutes > 30 else set()), minutes
+        # There was a RED: the next session waits until a prescriber has said how to go on (decision B13).
+        (await chair.ask("nurse.a", "stop", {})).ok()
+        (await chair.ask("nurse.a", "closure", {"ending": "eloped"})).ok()
+        await chair.arrive(2)
+        await chair.ready()
+        assert await shut_by(chair) == {"K-S-REVIEW-OPEN"}
+        [(review,)] = await chair.rows("select id from review where decision is null")
+        (await chair.ask("prescriber.a", f"/reviews/{review}/decision", {"decision": "continue"})).ok()
+        assert await shut_by(chair) == set()
 
 
 async def the_band(chair: Chair) -> None:
@@ -516,7 +528,7 @@ async def the_band(chair: Chair) -> None:
     assert await would_go_on(chair) == set()
 
 
-async def facts_that_wait(chair: Chair) -> None:
+async def facts_that_wait(chair: Chair, shut: Callable[[Chair], Awaitable[set[str]]]) -> None:
     """Consent and plan come as events: an owner who has fallen silent, or whose events wait, stops a resume like a start."""
     silent = """update consumer_partition set watermark = $3::timestamptz where consumer = $1 and topic = $2"""
     parked = """insert into parked (consumer, source, epoch, sequence, event_id, type, topic, partition, record_offset, key,
@@ -526,12 +538,12 @@ async def facts_that_wait(chair: Chair) -> None:
         for name in FACT_OWNERS:
             topic = f"{chair.care.prefix}.{name.replace('_', '-')}.events"
             await owner.execute(silent, FACTS, topic, dt.datetime.now(dt.UTC) - dt.timedelta(seconds=61))
-            assert await goes_on(chair) == {f"facts_as_of.{name}"}
+            assert await shut(chair) == {f"facts_as_of.{name}"}
             await owner.execute(silent, FACTS, topic, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
             await owner.execute(parked, FACTS, topic, chair.patient.encode())
-            assert await goes_on(chair) == {f"facts_as_of.{name}"}
+            assert await shut(chair) == {f"facts_as_of.{name}"}
             await owner.execute("delete from parked")
-    assert await would_go_on(chair) == set()
+    assert await shut(chair) == set()
 
 
 async def whose_hands_are_full(chair: Chair, others: list[Chair]) -> None:

@@ -152,7 +152,8 @@ FORBIDDEN: Final = {
         join lateral (select v.id, v.data from entry v where v.session = e.session and v.kind = 'vitals' and v.id < e.id
                       order by v.at desc limit 1) v on true
         where e.kind = 'start' and {_number("v.data ->> 'sbp'")} > 140 and not exists (select 1 from entry o
-            where o.session = e.session and o.kind = 'override' and o.data ->> 'rule' = 'K-S-SBP' and o.id between v.id and e.id)""",
+            where o.session = e.session and o.kind = 'override' and o.data ->> 'rule' = 'K-S-SBP'
+            and o.id between v.id and e.id)""",
     "an infusion went on against the last word of a prescriber": """select e.id from entry e
         left join lateral (select d.data from entry d where d.session = e.session and d.kind = 'decision' and d.id < e.id
                            and d.data ->> 'about' = 'resume' order by d.id desc limit 1) d on true

@@ -76,6 +76,7 @@ class Infusion:
         if await self._has_witnessed(session_id, by, read):
             return Rejected("self-witnessed", final=False)
         assert session.dose is not None  # noqa: S101 - the gate asks whether it is settled
+        worst = worst_today(known, room.moment(session, context))
         running = move(
             session,
             SessionState.INFUSING,
@@ -84,7 +85,7 @@ class Infusion:
             rate=session.dose["pump_rate"],
             baseline=plain(found.result.vitals),
             baseline_cadss6=found.result.cadss6,
-            baseline_risk=worst_today(known, room.moment(session, context)),
+            baseline_risk=worst.value if worst else None,
         )
         begun = entry(Kind.START, str(by), context, data={"rate": running.rate})
         changes = room.logged(log, running, [begun], context)

@@ -188,7 +188,7 @@ def start_case(session: Session, known: Known, at: Moment) -> StartCase:
         review_before_next_session_open=known.review_open,
         other_session_open=known.other_open,
         monitor_linked=session.device is not None,
-        dose_settled=_settled(session, facts),
+        dose_settled=_settled(session, facts, known.entries),
         cadss6=_said(facts, "cadss6"),
         facts_as_of=known.facts_as_of,
         sets=_sets(known.entries),
@@ -292,10 +292,14 @@ def _instant(facts: Facts, name: str) -> dt.datetime | None:
     return dt.datetime.fromisoformat(said) if said else None
 
 
-def _settled(session: Session, facts: Facts) -> bool:
-    """Whether the dose is that of the weight that was said last: a dose for another weight is none (decision B9)."""
-    weight = _said(facts, "weight")
-    return bool(session.dose and weight and Quantity.parse(session.dose["weight"]) == Quantity.parse(weight))
+def _settled(session: Session, facts: Facts, entries: Sequence[Entry]) -> bool:
+    """Whether the dose is that of the weight that was said last, and no prescriber has refused that one since: a dose for
+    another weight is none (decision B9).
+    """
+    weight, confirmed = _said(facts, "weight"), _decision(_of_weight(entries), "weight")
+    if session.dose is None or weight is None or (confirmed is not None and not confirmed.start):
+        return False
+    return Quantity.parse(session.dose["weight"]) == Quantity.parse(weight)
 
 
 def _changes(facts: Facts, entries: Sequence[Entry], case: CaseFacts) -> tuple[str, ...] | None:
