@@ -68,6 +68,7 @@ __all__ = [
     "InfusionRateChanged",
     "InfusionResumed",
     "InfusionStarted",
+    "Overridden",
     "RescueDrugGiven",
     "RescueDrugInError",
     "SessionChanged",
@@ -128,6 +129,18 @@ class SessionChanged(EventData):
     moved_at: AwareDatetime | None = None
 
 
+class Overridden(EventData):
+    """A rule that does not shut a gate because a prescriber on site has overridden it; the reason stays with the owner.
+
+    Attributes:
+        rule: its id.
+        by: who has.
+    """
+
+    rule: Code
+    by: OpaqueId
+
+
 class GateEvaluated(EventData):
     """A gate was asked; its evidence stays with the owner.
 
@@ -140,6 +153,7 @@ class GateEvaluated(EventData):
         rules: ids of the rules that keep it shut.
         revision: the thresholds it was evaluated under.
         evaluated_at: when.
+        overrides: rules that do not keep it shut only because somebody has overridden them.
     """
 
     evaluation: OpaqueId
@@ -150,6 +164,7 @@ class GateEvaluated(EventData):
     rules: list[Code]
     revision: Revision
     evaluated_at: AwareDatetime
+    overrides: Annotated[list[Overridden], Field(default_factory=list)]
 
 
 class InfusionStarted(EventData):
@@ -582,6 +597,7 @@ GATE_EVALUATED = event_type(
         rules=["hcg.due"],
         revision="ketamine/2026-11-23/0123456789abcdef",
         evaluated_at=AT,
+        overrides=[Overridden(rule="K-S-FASTING", by=STAFF)],
     ),
 )
 INFUSION_STARTED = event_type(

@@ -1,5 +1,6 @@
 """All SQL of screening."""
 
+import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from services.therapies.instruments import RiskLevel
 
 __all__ = [
     "assessments",
+    "levels",
     "open_tasks",
     "open_tasks_after",
     "page_of",
@@ -60,6 +62,17 @@ async def assessments(read: Reader, patient: UUID, limit: int) -> list[Record]:
     return await read.fetch(
         "select * from assessment where patient = $1 order by answered_at desc, id desc limit $2", patient, limit
     )
+
+
+async def levels(read: Reader, patient: UUID, since: dt.datetime) -> list[tuple[RiskLevel, dt.datetime, dt.datetime]]:
+    """What the patient's screens since an instant have proven, each with when it was answered and recorded."""
+    rows = await read.fetch(
+        """select proven, answered_at, recorded_at from assessment
+           where patient = $1 and proven is not null and answered_at >= $2 order by answered_at, id""",
+        patient,
+        since,
+    )
+    return [(RiskLevel(row["proven"]), row["answered_at"], row["recorded_at"]) for row in rows]
 
 
 async def task(read: Reader, task_id: UUID) -> Task | None:

@@ -1,7 +1,9 @@
 """What the infusion room says in public: the only place that decides what leaves. Names, words and samples stay."""
 
 import datetime as dt
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from schemas.envelope import EventData
@@ -14,6 +16,7 @@ from services.screening.events import Owner
 from services.session_logging.domain.adverse_events import AdverseEvent
 from services.session_logging.domain.alarms import Raised, Sample
 from services.session_logging.domain.sessions import Entry, Review, Session
+from services.therapies.evidence import Evaluation
 
 __all__ = [
     "OWNER",
@@ -87,18 +90,25 @@ def session_changed(session: Session, by: UUID | None = None) -> NewEvent:
 
 
 def gate_evaluated(
-    session: Session, identifier: UUID, gate: str, outcome: str, rules: list[str], revision: str, at: dt.datetime
+    session: Session,
+    identifier: UUID,
+    gate: str,
+    found: Evaluation[Any],
+    shut_by: list[str],
+    at: dt.datetime,
+    overridden: Sequence[tuple[str, UUID]] = (),
 ) -> NewEvent:
-    """A gate was asked."""
+    """A gate was asked: what keeps it shut, and which rules do not because somebody has overridden them; the reason stays."""
     data = session_logging.GateEvaluated(
         evaluation=identifier,
         session=session.id,
         patient=session.patient,
         gate=gate,
-        outcome=outcome,
-        rules=rules,
-        revision=revision,
+        outcome=found.outcome,
+        rules=shut_by,
+        revision=found.revision,
         evaluated_at=at,
+        overrides=[session_logging.Overridden(rule=rule, by=by) for rule, by in overridden],
     )
     return _event(session_logging.GATE_EVALUATED, session, data)
 

@@ -19,12 +19,23 @@ from services.runtime.messaging.inbox import Subscription
 from services.session_logging import events
 from services.session_logging.commands.room import SYSTEM, Log, Room, entry, written
 from services.session_logging.domain.gates import result_code
-from services.session_logging.domain.sessions import HERE, RUNNING, Kind, Session, SessionEnding, SessionState, Terms, move
+from services.session_logging.domain.sessions import (
+    AFTER,
+    HERE,
+    RUNNING,
+    Kind,
+    Session,
+    SessionEnding,
+    SessionState,
+    Terms,
+    move,
+)
 from services.session_logging.store import sessions as store
-from services.therapies import evidence
 
 __all__ = ["FACTS", "subscriptions"]
 
+RISK_HIGH = "risk-high"
+"""What a patient is held for of whom another service has found a high risk."""
 FACTS = "session_logging.facts"
 """Name of the consumer whose facts the gates read."""
 _HARMLESS = ("normal", "negative")
@@ -51,7 +62,7 @@ class _Cases:
         if not self._kind:
             return state, Changes(rows=[known])
         mine = [log for log in state or () if log.session.case == item.data.case]
-        return _arrived(self._room, known, mine, self._kind, self.code(item.data), context)
+        return _arrived(self._room, [known], mine, self._kind, self.code(item.data), context)
 
     def code(self, data: Any) -> str:
         """What a patient in the chair is held for."""
@@ -89,9 +100,9 @@ class _Risks:
         self, state: Sequence[Log] | None, item: Envelope[RiskFlagged], context: Context
     ) -> tuple[Sequence[Log] | None, Changes]:
         data = item.data
-        known = store.risk_row(data.patient, self._owner, data.level, data.assessed_at)
+        known = store.risk_rows(data.patient, self._owner, data.level, data.proven, data.assessed_at, context.now)
         asks = state if data.level == "HIGH" else ()
-        return _arrived(self._room, known, asks or (), Kind.DECISION_NEEDED, "risk-high", context)
+        return _arrived(self._room, known, asks or (), Kind.DECISION_NEEDED, RISK_HIGH, context)
 
 
 class _Plans:
@@ -124,7 +135,7 @@ class _Plans:
             told += [events.session_changed(cancelled), events.session_closed(cancelled)]
         left = [log for log in here if log not in off]
         chair = [log for log in left if log.session.state is not SessionState.SCHEDULED]
-        _, changes = _arrived(self._room, known, chair, Kind.DECISION_NEEDED, f"plan-{self._status}", context)
+        _, changes = _arrived(self._room, [known], chair, Kind.DECISION_NEEDED, f"plan-{self._status}", context)
         return None, replace(changes, rows=[*rows, *changes.rows], events=[*told, *changes.events])
 
 
@@ -174,7 +185,7 @@ class _Signed:
         # A plan that is held stays held: only a release makes it active again.
         known_plan = store.plan_row(data.plan, {"patient": data.patient, "number": data.version})
         chair = [log for log in state or () if log.session.state is not SessionState.SCHEDULED]
-        _, changes = _arrived(self.room, known_plan, chair, Kind.DECISION_NEEDED, "plan-amended", context)
+        _, changes = _arrived(self.room, [known_plan], chair, Kind.DECISION_NEEDED, "plan-amended", context)
         rows: list[RowChange] = [store.session_row(one) for one in wanted]
         rows += [row for before, after in off for row in written(before, after, SYSTEM, context)]
         return None, replace(changes, rows=[*rows, *changes.rows], events=[*told, *changes.events])
@@ -184,24 +195,34 @@ def _cancelled(session: Session, context: Context) -> Session:
     return move(session, SessionState.CLOSED, context.now, ending=SessionEnding.CANCELLED.value, closed_at=context.now)
 
 
-def _arrived(room: Room, known: Put, logs: Sequence[Log], kind: str, code: str, context: Context) -> tuple[None, Changes]:
-    """A fact, and what it means for patients who are here: an alert while the infusion runs, a closed gate before it."""
-    found = Changes(rows=[known])
+def _arrived(
+    room: Room, known: Sequence[Put], logs: Sequence[Log], kind: str, code: str, context: Context
+) -> tuple[None, Changes]:
+    """A fact, and what it means for patients who are here: an alert while the infusion runs, a closed gate before it. After it
+    only a high risk is the room's: who is found ready to go home is not.
+    """
+    found = Changes(rows=list(known))
     for log in logs:
         said = entry(kind, SYSTEM, context, data={"code": code})
         if log.session.state in RUNNING:
-            changes = room.logged(log, log.session, [said], context)
-            assert not isinstance(changes, evidence.Rejected)  # noqa: S101 - an entry of now is never refused
+            here = log.session
         elif log.session.state in HERE:
-            held = move(log.session, SessionState.HELD, context.now)
-            told = [events.session_changed(held)] if held.state is not log.session.state else []
-            rows = [*written(log.session, held, SYSTEM, context), store.entry_row(log.session.id, said)]
-            changes = Changes(rows=rows, events=told)
+            here = move(log.session, SessionState.HELD, context.now)
+        elif log.session.state in AFTER and code == RISK_HIGH:
+            here = move(log.session, SessionState.RECOVERY, context.now)
         else:
             continue
+        told = [events.session_changed(here)] if here.state is not log.session.state else []
+        if log.session.state in HERE:
+            rows = [*written(log.session, here, SYSTEM, context), store.entry_row(log.session.id, said)]
+            changes = Changes(rows=rows)
+        else:
+            logged = room.logged(log, here, [said], context)
+            assert isinstance(logged, Changes)  # noqa: S101 - an entry of now is never refused
+            changes = logged
         found = Changes(
             rows=[*found.rows, *changes.rows],
-            events=[*found.events, *changes.events],
+            events=[*found.events, *told, *changes.events],
             timers=[*found.timers, *changes.timers],
             pages=[*found.pages, *changes.pages],
         )

@@ -44,7 +44,9 @@ class Fact:
 
 
 Facts = Mapping[str, Sequence[Fact]]
-"""By the event's name, the oldest first; vitals by their origin, so that a monitor's many never push a typed set out."""
+"""By the event's name, the oldest first; vitals by their origin, so that a monitor's many never push a typed set out, and what
+gates said by the gate.
+"""
 
 
 def folded(known: Facts, name: str, fact: Fact) -> Facts:
@@ -52,6 +54,8 @@ def folded(known: Facts, name: str, fact: Fact) -> Facts:
     most = 1
     if name == "vitals-summarised":
         name, most = f"{name}:{fact.data['origin']}", TREND
+    elif name == "gate-evaluated":
+        name = f"{name}:{fact.data['gate']}"
     elif name in ("infusion-rate-changed", "infusion-paused", "infusion-resumed", "alert-acknowledged"):
         most = _HISTORY
     kept = {one.id: one for one in (*known.get(name, ()), fact)}
@@ -127,6 +131,7 @@ def _session(item: Item) -> dict[str, Any] | None:
         "starts": told["starts"],
         "state": _state(item.facts),
         "nurse": told.get("nurse"),
+        "overrides": _last(item.facts, "gate-evaluated:start").get("overrides", []),
         "infusion": _infusion(item.facts),
         "vitals": [_vitals(fact.data) for fact in sorted(vitals, key=_order)],
         "discharged_at": _last(item.facts, "session-discharged").get("discharged_at"),
@@ -283,7 +288,7 @@ class View:
         """What they are shown of it; None where there is nothing to show."""
         row = shown(item)
         if row is not None and item.kind is Kind.SESSION and not self.clinical:
-            row |= {"infusion": None, "vitals": []}
+            row |= {"infusion": None, "vitals": [], "overrides": []}
         return row
 
 

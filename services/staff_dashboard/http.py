@@ -64,8 +64,15 @@ class VitalsShown(Response):
     moaa_s: int | None
 
 
+class Overridden(Response):
+    """A rule of the start gate that somebody has overridden, and who."""
+
+    rule: str
+    by: Id
+
+
 class SessionShown(Response):
-    """A session. For the front desk ``infusion`` is null and ``vitals`` is empty, whatever happens."""
+    """A session. For the front desk ``infusion`` is null, ``vitals`` and ``overrides`` are empty, whatever happens."""
 
     session: Id
     patient: Id
@@ -77,6 +84,7 @@ class SessionShown(Response):
     starts: Starts
     state: str
     nurse: Id | None
+    overrides: list[Overridden]
     infusion: InfusionShown | None
     vitals: list[VitalsShown]
     discharged_at: Instant | None

@@ -23,6 +23,7 @@ BOARD: Final = "staff_dashboard.board"
 _ROWS: Final[Mapping[Kind, Sequence[EventType]]] = {
     Kind.SESSION: (
         session_logging.SESSION_CHANGED,
+        session_logging.GATE_EVALUATED,
         session_logging.INFUSION_STARTED,
         session_logging.INFUSION_RATE_CHANGED,
         session_logging.INFUSION_PAUSED,

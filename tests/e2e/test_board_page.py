@@ -3,12 +3,16 @@
 import re
 import signal
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from playwright.async_api import Page, expect
 
+from schemas.events.session_logging import GATE_EVALUATED, Overridden
 from services.cli.demo.patient import Vitals
 from tests.support.browser import Chromium
+from tests.support.chair import Chair
+from tests.support.room import say
 from tests.support.stage import Shown as Clinic
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400), pytest.mark.xdist_group("pages")]
@@ -51,6 +55,14 @@ async def test_a_nurse_sees_what_happens_acknowledges_and_misses_nothing_while_t
     row = page.get_by_role("region", name="Today's sessions").get_by_role("row").filter(has_text="Marlow")
     await expect(row).to_contain_text("10:30")
     assert await page.locator("img").count() == 0
+
+    # What a prescriber has overridden stands beside the patient, with who has.
+    chair = Chair(care, story.stage, story.patient, story.sessions)
+    by = [Overridden(rule="K-S-FASTING", by=UUID(care.id("prescriber.a")))]
+    await say(chair, GATE_EVALUATED, "/session_logging/sessions/beside", 1, session=UUID(chair.id), overrides=by)
+    doctor = await care.value("clinic", "select name from staff where id = $1", care.id("prescriber.a"))
+    for where in (room, row):
+        await expect(where).to_contain_text(f"Overridden: fasting ({doctor})")
 
     # Grave: told by text, symbol, colour and place; it flashes, and is spoken.
     (await care.call("nurse.a", "session_logging", "POST", f"{session}/vitals", RED.body())).ok()

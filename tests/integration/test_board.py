@@ -123,6 +123,13 @@ class Chair:
             answer_due_at=self.starts + dt.timedelta(seconds=90),
         )
 
+    async def overrules(self, gate: str, *rules: str, by: str) -> None:
+        overrides = [session_logging.Overridden(rule=rule, by=UUID(by)) for rule in rules]
+        sample = session_logging.GATE_EVALUATED.sample
+        assert sample is not None
+        data = sample.model_copy(update={**self.ids, "gate": gate, "overrides": overrides})
+        await self.tell.tell(session_logging.GATE_EVALUATED, self.source, self.patient, data)
+
     async def alarms(self, count: int = 1) -> list[UUID]:
         alerts = [uuid4() for _ in range(count)]
         await self.tell.tell(session_logging.ALERT_RAISED, self.source, self.patient, *map(self.alarm, alerts))
@@ -332,6 +339,9 @@ async def test_each_is_shown_what_they_may_see_and_the_stream_is_what_the_snapsh
     for client in clients.values():
         await client.snapshot()
         await client.follow()
+    # Overridden and overridden no longer; then the gate through which it went, and another gate after it.
+    for gate, rules in (("start", ("K-S-SBP",)), ("start", ()), ("start", ("K-S-FASTING", "K-S-HR")), ("discharge", ())):
+        await chair.overrules(gate, *rules, by=care.id("prescriber.a"))
     await chair.infuses()
     await chair.measures(130, 181)
     (alert,) = await chair.alarms()
@@ -351,11 +361,13 @@ async def test_each_is_shown_what_they_may_see_and_the_stream_is_what_the_snapsh
     row = clients["nurse.a"].rows[str(chair.session)]
     assert [one["sbp"] for one in row["vitals"]] == [130, 181]
     assert (row["infusion"]["rate"], row["state"]) == ({"value": "150.0", "unit": "mL/h"}, "infusing")
+    overridden = [{"rule": rule, "by": care.id("prescriber.a")} for rule in ("K-S-FASTING", "K-S-HR")]
+    assert row["overrides"] == clients["therapist.a"].rows[str(chair.session)]["overrides"] == overridden
     shown = clients["nurse.a"].rows[str(alert)]
     assert (shown["tier"], [one["role"] for one in shown["acknowledgements"]]) == ("RED", ["nurse"])
     assert str(other.patient) not in json.dumps(clients["therapist.a"].seen), "filtered before it was sent"
     told = json.dumps(clients["front_desk.a"].seen)
-    assert [word for word in ("181", "41.0", "RED", str(alert), str(task)) if word in told] == []
+    assert [word for word in ("181", "41.0", "RED", "K-S-", str(alert), str(task)) if word in told] == []
 
     # What leaves the board is told once more, and says so.
     await chair.resolves(alert)

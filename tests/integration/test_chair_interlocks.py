@@ -41,6 +41,7 @@ async def test_each_interlock_is_said_to_its_owner_and_shuts_the_gate(servers: S
         await facts_of_the_day(chair)
         await facts_that_wait(care, story, chair)
         await consent(care, story, chair)
+        await eligibility(care, story, chair)
 
 
 async def refused(chair: Chair, rule: str) -> None:
@@ -69,6 +70,14 @@ async def facts_of_others(care: Care, story: Story, chair: Chair) -> None:
     async def screened(service: str) -> None:
         await say("nurse.a", service, "POST", f"/patients/{story.patient}/suicide-screens", SINCE | {"q4": True})
 
+    async def said(facts: dict[str, object]) -> None:
+        (await chair.ask("nurse.a", "facts", facts)).ok()
+
+    async def checked() -> None:
+        """The prescription monitoring programme is asked where its answer is kept."""
+        body = {"finding": "clear", "checked_at": (await chair.stage.now()).astimezone(dt.UTC).isoformat()}
+        await say("nurse.a", "consultation", "POST", f"/cases/{story.case}/pdmp-checks", body)
+
     async def registered(*kinds: str) -> None:
         path = f"/staff/{chair.stage.ids['prescriber.a']}"
         known = await say("admin.a", "clinic", "GET", path)
@@ -91,9 +100,10 @@ async def facts_of_others(care: Care, story: Story, chair: Chair) -> None:
         ("K-S-PRESCRIBER", lambda: registered("licence", "acls"), lambda: registered(*kinds)),
         ("K-S-RISK", lambda: screened("consultation"), lambda: both(decide)),
         ("K-S-RISK", lambda: screened("follow_up"), lambda: both(decide)),
+        ("K-S-PDMP", lambda: said({"pdmp_checked": False}), checked),
     ]
-    for rule, said, taken_back in interlocks:
-        await said()
+    for rule, told, taken_back in interlocks:
+        await told()
         await refused(chair, rule)
         await taken_back()
         assert await shut_by(chair) == set(), rule
@@ -115,6 +125,7 @@ async def facts_of_the_day(chair: Chair) -> None:
     monitor = (await chair.shown())["device"]
     for rule, wrong, right in (
         ("K-S-HCG", {"hcg": "positive"}, {"hcg": "negative"}),
+        ("K-S-HCG-REFUSED", {"hcg": "refused"}, {"hcg": "negative"}),
         ("K-S-IDENTITY", {"identity_confirmed": False}, {"identity_confirmed": True}),
         ("K-S-ESCORT", {"escort_phoned": False}, {"escort_phoned": True}),
         ("K-S-GLP1", {"glp1": True, "glp1_last": week, "gi_symptoms": False}, {"glp1_checklist_complete": True}),
@@ -182,3 +193,21 @@ async def consent(care: Care, story: Story, chair: Chair) -> None:
     rows = await care.rows("consultation", "select id::text, withdrawn_at from consent where id = $1", anew)
     assert [tuple(row) for row in rows] == [(anew, said[0][0])], "it is the instant of the chair, not of its arrival"
     assert await care.value("treatment_planning", "select status from plan where id = $1", story.plan) == "held"
+
+
+async def eligibility(care: Care, story: Story, chair: Chair) -> None:
+    """A new answer speaks against ketamine, and whoever decides revokes the approval: nothing starts on it any more."""
+
+    async def ask(login: str, method: str, path: str, body: object = None, **more: Any) -> Any:
+        return (await care.call(login, "consultation", method, f"/cases/{story.case}/{path}", body, **more)).ok()
+
+    intake = await ask("psychiatrist.a", "GET", "intake")
+    answers = {**intake["answers"], "psychosis_current": True}
+    await ask(story.account, "PUT", "intake", {"answers": answers}, version=intake["version"])
+    assert (await ask("psychiatrist.a", "POST", "evaluations"))["outcome"] == "INELIGIBLE"
+    wanted = {"kind": "revoked", "reason": "Psychotic symptoms since the last visit", "conditions": []}
+    draft = await ask("psychiatrist.a", "POST", "decision-drafts", wanted)
+    signature = {"meaning": "revoked", "licence": "US-NY", "shown": draft["shown"]}
+    await ask("psychiatrist.a", "POST", "decisions", {**wanted, "signature": signature})
+    await refused(chair, "K-S-INELIGIBLE")
+    await refused(chair, "K-S-ELIGIBILITY")

@@ -22,6 +22,30 @@ from services.therapies.ketamine.eligibility import (
 from services.therapies.ketamine.gates import FACT_OWNERS, ResumeCase, StartCase, VitalsSet
 from tests.support.rules import local, q, seen, wall
 
+_OPEN, _HOLD, _NO = Outcome.OPEN, Outcome.HOLD, Outcome.NO_START
+START_BANDS: dict[str, dict[int, Outcome]] = {
+    "sbp": {89: _NO, 90: _OPEN, 140: _OPEN, 141: _HOLD, 159: _HOLD, 160: _NO},
+    "dbp": {90: _OPEN, 91: _HOLD, 99: _HOLD, 100: _NO},
+    "heart_rate": {49: _NO, 50: _OPEN, 100: _OPEN, 101: _HOLD, 120: _HOLD, 121: _NO},
+    "spo2": {92: _NO, 93: _HOLD, 94: _HOLD, 95: _OPEN, 100: _OPEN},
+    "resp_rate": {9: _NO, 10: _OPEN, 24: _OPEN, 25: _HOLD, 30: _HOLD, 31: _NO},
+}
+"""The start table: V-V1, V-V2, V-V4 and the rest. A systolic value is beside a diastolic one of 60."""
+RESUME_BAND: tuple[tuple[str, int, bool], ...] = (
+    ("sbp", 95, False), ("sbp", 96, True), ("sbp", 159, True), ("sbp", 160, False),
+    ("dbp", 99, True), ("dbp", 100, False), ("spo2", 94, False), ("spo2", 95, True),
+    ("heart_rate", 50, False), ("heart_rate", 51, True), ("heart_rate", 109, True), ("heart_rate", 110, False),
+    ("resp_rate", 10, False), ("resp_rate", 11, True), ("resp_rate", 24, True), ("resp_rate", 25, False),
+    ("moaa_s", 3, False), ("moaa_s", 4, True),
+)  # fmt: skip
+"""Values with which an infusion may go on, and with which not (decision A9)."""
+DISCHARGE_LIMITS: tuple[tuple[str, int, bool], ...] = (
+    ("sbp", 89, False), ("sbp", 90, True), ("sbp", 140, True), ("sbp", 141, False), ("dbp", 90, True), ("dbp", 91, False),
+    ("heart_rate", 49, False), ("heart_rate", 50, True), ("heart_rate", 110, True), ("heart_rate", 111, False),
+    ("resp_rate", 9, False), ("resp_rate", 10, True), ("resp_rate", 24, True), ("resp_rate", 25, False),
+    ("spo2", 94, False), ("spo2", 95, True),
+)  # fmt: skip
+"""Values with which somebody may go home whose baseline was lower, and with which not (decision A14)."""
 NOW = wall("2027-01-21T16:00")
 DAY = local("2027-01-21T10:00")
 START = wall("2027-01-25T10:30")
@@ -182,6 +206,9 @@ def resume_case(**changes: Any) -> ResumeCase:
         vitals=vitals(at.at - dt.timedelta(minutes=2)),
         rate=q("150 mL/h"),
         plan_rate=q("150 mL/h"),
+        nurse_infusing=1,
+        nurse_total=1,
+        facts_as_of=dict.fromkeys(FACT_OWNERS, at.at - dt.timedelta(seconds=5)),
     )
     return replace(case, **changes)
 

@@ -67,7 +67,7 @@ async def another(chair: Chair, *, sessions: int) -> Chair:
     return Chair(chair.care, chair.stage, patient, planned)
 
 
-async def say(chair: Chair, kind: EventType, source: str, sequence: int, copies: int = 1, **data: object) -> None:
+async def say(chair: Chair, kind: EventType, source: str, sequence: int, copies: int = 1, /, **data: object) -> None:
     """What another service says of the chair's patient, on its topic: its sample with other data, as often as asked for."""
     sample = kind.sample
     assert sample is not None

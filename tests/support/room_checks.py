@@ -29,6 +29,23 @@ def _lost(signal: str, beyond: str, family: str) -> str:
                and not exists (select 1 from alert a where a.session = s.id and a.family = '{family}' and a.tier <> 'AMBER')"""
 
 
+def _unseen_risk(before: str, levels: tuple[str, ...]) -> str:
+    """A grave answer of the day before an entry, or one that was heard of, after which no prescriber has let them go on."""
+    grave = ", ".join(f"'{level}'" for level in levels)
+    return f"""exists (
+        select q.id from assessment q join session s on s.patient = q.patient and s.id = {before}.session
+        where q.proven in ({grave}) and q.id < {before}.id
+        and (q.answered_at at time zone s.zone)::date = ({before}.at at time zone s.zone)::date
+        and not {_let_go_on("q", before)}
+        union all select n.id from entry n where n.session = {before}.session and n.kind = 'decision-needed'
+        and n.data ->> 'code' = 'risk-high' and n.id < {before}.id and not {_let_go_on("n", before)})"""
+
+
+def _let_go_on(after: str, before: str) -> str:
+    return f"""exists (select 1 from entry d where d.session = {before}.session and d.kind = 'decision'
+        and d.data ->> 'about' = 'risk' and (d.data ->> 'start')::boolean and d.id > {after}.id and d.id < {before}.id)"""
+
+
 _PUMP: Final = """pump as (select s.patient, s.id, min(e.at) filter (where e.kind = 'start') as began,
                                   min(e.at) filter (where e.kind = 'end') as ended
                            from session s join entry e on e.session = s.id group by s.patient, s.id)"""
@@ -125,13 +142,25 @@ FORBIDDEN: Final = {
                            order by v.at desc limit 1) v on true
         where e.kind = 'start' and (v.at is null or v.at < e.at - interval '15 min'
         or {_number("v.data ->> 'sbp'")} >= 160 or {_number("v.data ->> 'spo2'")} <= 92)""",
-    "an infusion started over a suicide risk that nobody has looked at": """select e.id from entry e
-        join session s on s.id = e.session
-        left join lateral (select q.id, q.level from assessment q where q.patient = s.patient and q.id < e.id
+    "an infusion started without a whole suicide screen": """select e.id from entry e join session s on s.id = e.session
+        left join lateral (select q.level from assessment q where q.patient = s.patient and q.id < e.id
                            order by q.id desc limit 1) q on true
-        where e.kind = 'start' and (q.level is null or q.level not in ('NONE', 'LOW') and not exists (
-            select 1 from entry d where d.session = e.session and d.kind = 'decision' and d.data ->> 'about' = 'risk'
-            and (d.data ->> 'start')::boolean and d.id > q.id and d.id < e.id))""",
+        where e.kind = 'start' and (q.level is null or q.level = 'INCOMPLETE')""",
+    "an infusion started over a suicide risk that nobody has looked at": f"""select e.id from entry e
+        where e.kind = 'start' and {_unseen_risk("e", ("HIGH", "MODERATE"))}""",
+    "somebody went home over a high suicide risk that nobody has looked at": f"""select e.id from entry e
+        join session s on s.id = e.session
+        where e.kind = 'closed' and {_DISCHARGED} and {_unseen_risk("e", ("HIGH",))}""",
+    "an infusion started on a held pressure that nobody has overridden": f"""select e.id from entry e
+        join lateral (select v.id, v.data from entry v where v.session = e.session and v.kind = 'vitals' and v.id < e.id
+                      order by v.at desc limit 1) v on true
+        where e.kind = 'start' and {_number("v.data ->> 'sbp'")} > 140 and not exists (select 1 from entry o
+            where o.session = e.session and o.kind = 'override' and o.data ->> 'rule' = 'K-S-SBP'
+            and o.id between v.id and e.id)""",
+    "an infusion went on against the last word of a prescriber": """select e.id from entry e
+        left join lateral (select d.data from entry d where d.session = e.session and d.kind = 'decision' and d.id < e.id
+                           and d.data ->> 'about' = 'resume' order by d.id desc limit 1) d on true
+        where e.kind = 'resume' and (d.data ->> 'start')::boolean is not true""",
     "an infusion started after a fact that asks for a decision, without one": """select e.id from entry e
         join entry n on n.session = e.session and n.kind = 'decision-needed' and n.id < e.id
         where e.kind = 'start' and not exists (select 1 from entry d where d.session = e.session and d.kind = 'decision'

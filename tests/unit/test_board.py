@@ -191,7 +191,7 @@ def test_the_front_desk_sees_sessions_without_what_is_measured_and_nothing_that_
     session = item(Kind.SESSION, planned(0, "infusing"), started(1), vitals(2, 1, heart_rate=80))
     row = FRONT.row(session)
     assert row is not None
-    assert (row["infusion"], row["vitals"]) == (None, [])
+    assert (row["infusion"], row["vitals"], row["overrides"]) == (None, [], [])
     assert "41.0" not in json.dumps(row)
     assert (FRONT.sees(session), FRONT.sees(item(Kind.ALERT, raised(0)))) == (True, False)
     tasks = [item(Kind.TASK, ("task-opened", fact(0, role=role))) for role in ("nurse", "front_desk")]

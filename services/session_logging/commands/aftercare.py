@@ -290,11 +290,7 @@ class Aftercare:
         self, session: Session, found: Evaluation[Discharge], home: Home, by: str, context: Context
     ) -> tuple[Changes, Home]:
         moved = home.gate.session
-        told = [
-            events.gate_evaluated(
-                session, home.gate.id, "discharge", found.outcome, shut_by(found), found.revision, context.now
-            )
-        ]
+        told = [events.gate_evaluated(session, home.gate.id, "discharge", found, shut_by(found), context.now)]
         if moved.state is not session.state:
             told.append(events.session_changed(moved, UUID(by)))
         rows = [*written(session, moved, by, context), kept(home.gate.id, session, "discharge", found, by, context)]

@@ -13,15 +13,16 @@ from services.runtime.database import Reader
 from services.runtime.edge import problems
 from services.runtime.edge.principal import Principal
 from services.runtime.edge.problems import FieldProblem, ProblemType
-from services.runtime.messaging.changes import Changes, Context, Rejected, RowChange
+from services.runtime.messaging.changes import Changes, Context, RaisePage, Rejected, RowChange
 from services.session_logging import events
-from services.session_logging.commands.room import Room, entry, fresh_or_rejected, written
-from services.session_logging.domain.gates import Known, Stock, dose_case, prescriber_named, start_case
+from services.session_logging.commands.room import TOO_MANY, Room, entry, fresh_or_rejected, written
+from services.session_logging.domain.gates import Known, Stock, dose_case, overridden, prescriber_named, start_case
 from services.session_logging.domain.sessions import (
     AFTER,
     BEFORE,
     HERE,
     RUNNING,
+    Entry,
     Kind,
     Session,
     SessionState,
@@ -34,7 +35,7 @@ from services.session_logging.store import sessions as store
 from services.therapies import evidence
 from services.therapies.evidence import Evaluation, Outcome, plain
 from services.therapies.ketamine.dosing import dose_of_the_day
-from services.therapies.ketamine.gates import FrozenBaseline, start_gate
+from services.therapies.ketamine.gates import FrozenBaseline, start_gate, too_many
 
 __all__ = ["ILLEGAL", "Arrival", "Gate", "asked", "illegal", "kept", "present", "shut_by"]
 
@@ -92,16 +93,25 @@ class Arrival:
     async def hand_over(
         self, session_id: UUID, nurse: UUID, read: Reader, context: Context
     ) -> tuple[Changes, Session] | Rejected:
-        """The incoming nurse takes the patient over, under their own login (decision B4)."""
+        """The incoming nurse takes the patient over, under their own login (decision B4).
+
+        A nurse who has too many patients with this one is not refused, for nobody else may be there: the prescriber is called,
+        and no pump of theirs is started or goes on after a pause until somebody has relieved them.
+        """
         session = await present(session_id, read)
         if isinstance(session, Rejected):
             return session
         taken = replace(session, nurse=nurse)
-        said = entry(Kind.HANDOVER, str(nurse), context, data={"from": str(session.nurse)})
+        infusing, total = await store.nurse_load(read, nurse, session_id)
+        infusing, total = infusing + (session.state in RUNNING), total + (session.state in RUNNING | AFTER)
+        crowded = too_many(infusing, total, self.room.pinned(session, context))
+        load = {"infusing": infusing, "total": total, "too_many": crowded}
+        said = entry(Kind.HANDOVER, str(nurse), context, data={"from": str(session.nurse), **load})
         rows: list[RowChange] = [store.session_row(taken), store.entry_row(session.id, said)]
         timers = await self.room.on_roster(taken, read, context)
+        pages = [RaisePage(TOO_MANY, f"{TOO_MANY}:{said.id}", str(session_id))] if crowded else []
         told = [events.session_changed(taken, nurse)]
-        changes = Changes(rows=rows, events=told, timers=timers, patient=str(session.patient))
+        changes = Changes(rows=rows, events=told, timers=timers, pages=pages, patient=str(session.patient))
         return changes, replace(taken, version=session.version + 1)
 
     async def settle_dose(
@@ -135,21 +145,41 @@ class Arrival:
     async def override(
         self, session_id: UUID, who: Principal, data: Mapping[str, Any], read: Reader, context: Context
     ) -> tuple[Changes, Session] | Rejected:
-        """The prescriber on site overrides a rule that may be overridden, with a reason; the gate says whether it counts."""
-        return await self._prescriber_says(session_id, who, Kind.OVERRIDE, data, read, context)
+        """The prescriber on site overrides a rule that holds the start now, with a reason; what would not count is refused."""
+        found = await self._on_site(session_id, who, HERE, read, context)
+        if isinstance(found, Rejected):
+            return found
+        session, known = found
+        said = entry(Kind.OVERRIDE, who.person, context, data=data)
+        counted = self.evaluate(session, replace(known, entries=[*known.entries, said]), context)
+        outcomes = {one.outcome for one in counted.findings if one.rule == data["rule"]}
+        if outcomes != {Outcome.NOTE}:
+            may = data["rule"] in self.room.pinned(session, context).lists["start.overridable"]
+            if not may or Outcome.NO_START in outcomes:
+                return Rejected("never-overridden", final=False)
+            return Rejected("recheck-first" if outcomes else "not-held", final=False)
+        return self._says(session, said)
 
     async def _prescriber_says(
         self, session_id: UUID, who: Principal, kind: str, data: Mapping[str, Any], read: Reader, context: Context
     ) -> tuple[Changes, Session] | Rejected:
-        session = await present(session_id, read)
+        found = await self._on_site(session_id, who, None, read, context)
+        return found if isinstance(found, Rejected) else self._says(found[0], entry(kind, who.person, context, data=data))
+
+    async def _on_site(
+        self, session_id: UUID, who: Principal, states: frozenset[SessionState] | None, read: Reader, context: Context
+    ) -> tuple[Session, Known] | Rejected:
+        """The session, if it is the prescriber on site who asks."""
+        session = await present(session_id, read, states)
         if isinstance(session, Rejected):
             return session
-        entries = await store.entries(read, session.id)
-        known = await self.room.known(session, entries, read, context)
-        if known.prescriber is not True or str(prescriber_named(entries)) != who.person:
+        known = await self._known(session, read, context)
+        if known.prescriber is not True or str(prescriber_named(known.entries)) != who.person:
             return Rejected("not-on-site", final=False)
-        said = store.entry_row(session.id, entry(kind, who.person, context, data=data))
-        changes = Changes(rows=[store.session_row(session), said], patient=str(session.patient))
+        return session, known
+
+    def _says(self, session: Session, said: Entry) -> tuple[Changes, Session]:
+        changes = Changes(rows=[store.session_row(session), store.entry_row(session.id, said)], patient=str(session.patient))
         return changes, replace(session, version=session.version + 1)
 
     async def ask_start(self, session_id: UUID, by: str, read: Reader, context: Context) -> tuple[Changes, Gate] | Rejected:
@@ -157,7 +187,8 @@ class Arrival:
         session = await present(session_id, read, BEFORE)
         if isinstance(session, Rejected):
             return session
-        return asked(session, self.evaluate(session, await self._known(session, read, context), context), by, context)
+        known = await self._known(session, read, context)
+        return asked(session, known, self.evaluate(session, known, context), by, context)
 
     def evaluate(self, session: Session, known: Known, context: Context) -> Evaluation[FrozenBaseline]:
         """The start gate about what is known."""
@@ -168,13 +199,16 @@ class Arrival:
         return await self.room.known(session, await store.entries(read, session.id), read, context)
 
 
-def asked(session: Session, found: Evaluation[Any], by: str, context: Context) -> tuple[Changes, Gate]:
+def asked(session: Session, known: Known, found: Evaluation[Any], by: str, context: Context) -> tuple[Changes, Gate]:
     """A start gate that was asked: kept, told, and the session is ready or held by it."""
     state = SessionState.READY if found.outcome is Outcome.OPEN else SessionState.HELD
     moved = move(session, state, context.now)
     identifier = uuid_utils.compat.uuid7()
-    shut = shut_by(found)
-    told = [events.gate_evaluated(session, identifier, "start", found.outcome, shut, found.revision, context.now)]
+    told = [
+        events.gate_evaluated(
+            session, identifier, "start", found, shut_by(found), context.now, overridden(known.entries, found)
+        )
+    ]
     if moved.state is not session.state:
         told.append(events.session_changed(moved, UUID(by)))
     rows = [*written(session, moved, by, context), kept(identifier, session, "start", found, by, context)]

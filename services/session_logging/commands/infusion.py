@@ -28,7 +28,7 @@ from services.session_logging.commands.room import (
 from services.session_logging.domain import totals
 from services.session_logging.domain.alarms import human_stop
 from services.session_logging.domain.drug import Rescue
-from services.session_logging.domain.gates import resume_case
+from services.session_logging.domain.gates import overridden, resume_case, worst_today
 from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
 from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
@@ -69,13 +69,14 @@ class Infusion:
         known = await room.known(session, log.entries, read, context)
         found = self.arrival.evaluate(session, known, context)
         if found.outcome is not Outcome.OPEN or found.result is None:
-            return asked(session, found, str(by), context)
+            return asked(session, known, found, str(by), context)
         drawn = await drugs.drawn(read, session_id)
         if drawn is None:
             return Rejected("drug-not-drawn", final=False)
         if await self._has_witnessed(session_id, by, read):
             return Rejected("self-witnessed", final=False)
         assert session.dose is not None  # noqa: S101 - the gate asks whether it is settled
+        worst = worst_today(known, room.moment(session, context))
         running = move(
             session,
             SessionState.INFUSING,
@@ -84,7 +85,7 @@ class Infusion:
             rate=session.dose["pump_rate"],
             baseline=plain(found.result.vitals),
             baseline_cadss6=found.result.cadss6,
-            baseline_risk=known.screened[0].value if known.screened else None,
+            baseline_risk=worst.value if worst else None,
         )
         begun = entry(Kind.START, str(by), context, data={"rate": running.rate})
         changes = room.logged(log, running, [begun], context)
@@ -92,7 +93,7 @@ class Infusion:
             return changes
         identifier = uuid_utils.compat.uuid7()
         told = [
-            events.gate_evaluated(running, identifier, "start", found.outcome, [], found.revision, context.now),
+            events.gate_evaluated(running, identifier, "start", found, [], context.now, overridden(known.entries, found)),
             events.infusion_started(running, drawn.into_bag, by),
             events.session_changed(running, by),
         ]
@@ -140,9 +141,7 @@ class Infusion:
         found = resume_gate(case, room.pinned(session, context))
         identifier = uuid_utils.compat.uuid7()
         row = kept(identifier, session, "resume", found, str(by), context)
-        told = [
-            events.gate_evaluated(session, identifier, "resume", found.outcome, shut_by(found), found.revision, context.now)
-        ]
+        told = [events.gate_evaluated(session, identifier, "resume", found, shut_by(found), context.now)]
         if found.outcome is not Outcome.OPEN:
             changes = Changes(rows=[store.session_row(session), row], events=told, patient=str(session.patient))
             return changes, Gate(identifier, _next(session), found)

@@ -28,7 +28,7 @@ from services.runtime.messaging.ladders import Ladder, Rung
 from services.screening import store as screening
 from services.session_logging import events
 from services.session_logging.domain.alarms import Raised, Sample, Watched, continued, raised_id, resolutions, watch
-from services.session_logging.domain.gates import Known, prescriber_named
+from services.session_logging.domain.gates import Answer, Known, prescriber_named
 from services.session_logging.domain.sessions import AFTER, RUNNING, Entry, Review, Session, SessionState
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
@@ -55,6 +55,7 @@ __all__ = [
     "STOPPED",
     "STOP_PRESCRIBER",
     "SYSTEM",
+    "TOO_MANY",
     "TRANSFERRED",
     "UNACCOUNTED",
     "UNBOUND",
@@ -95,6 +96,8 @@ UNBOUND = "session.monitor-unbound"
 """Page: a monitor sends for a session that it is not bound to."""
 UNACCOUNTED = "session.drug-unaccounted"
 """Page: a session is over, and not all of its controlled drug is accounted for."""
+TOO_MANY = "session.nurse-overloaded"
+"""Page: a nurse has taken over more patients than one may have."""
 TRANSFERRED = "session.transferred"
 """Page: a patient was taken to an emergency department."""
 VITALS_DUE = "session.vitals-due"
@@ -153,6 +156,7 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         # Their waits are timers, so that what was done meanwhile keeps the page from being raised.
         PAUSE_UNRECORDED: at_once(RESPONSIBLE),
         AMBER_UNCHECKED: at_once("nurse"),
+        TOO_MANY: at_once("prescriber"),
         TRANSFERRED: at_once("prescriber"),
         UNBOUND: at_once(RESPONSIBLE),
         LATE_DANGER: at_once("prescriber"),
@@ -371,7 +375,7 @@ class Room:
             case=await store.case_facts(read, session.case),
             plan_active=await store.plan_status(read, session.plan) == "active",
             consent_text=text,
-            risks=[(RiskLevel(level), at) for level, at in await store.risks(read, session.patient)],
+            risks=await self._risks(session, read, context),
             screened=(own.level, own.assessed_at) if own else None,
             facts_as_of=await self.facts.as_of(read, FACT_OWNERS, session.patient, context),
             starts=await store.infusions(read, session.patient, session.id),
@@ -384,6 +388,12 @@ class Room:
             reds=any(one.grave for one in alerts),
             open_alerts=[(one.tier, one.prescriber_at is not None) for one in alerts if one.status == "open"],
         )
+
+    async def _risks(self, session: Session, read: Reader, context: Context) -> list[Answer]:
+        """What answers have come to anywhere, as far as it may be of today; the newest one here is ``Known.screened``."""
+        since = context.now - dt.timedelta(days=2)
+        own = [Answer(*one) for one in await screening.levels(read, session.patient, since)]
+        return own + [Answer(RiskLevel(level), *when) for level, *when in await store.risks(read, session.patient, since)]
 
     async def _on_site(self, session: Session, entries: Sequence[Entry], read: Reader, context: Context) -> bool | None:
         """Whether the prescriber who was named as on site may prescribe for this patient; None while nobody was named."""

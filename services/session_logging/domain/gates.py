@@ -9,17 +9,19 @@ from uuid import UUID
 from schemas.values import Moment, Quantity
 from services.session_logging.domain.sessions import CaseFacts, Entry, Kind, Session, facts_of, newest
 from services.therapies.body import Sex
-from services.therapies.evidence import Observation, Outcome
+from services.therapies.evidence import Evaluation, Observation, Outcome
 from services.therapies.instruments import RiskLevel
 from services.therapies.ketamine.discharge import DischargeCase
 from services.therapies.ketamine.dosing import Basis, DoseCase, DosePlan
-from services.therapies.ketamine.gates import Override, PrescriberDecision, ResumeCase, StartCase, VitalsSet
+from services.therapies.ketamine.gates import OVERRIDDEN, Override, PrescriberDecision, ResumeCase, StartCase, VitalsSet
 
 __all__ = [
+    "Answer",
     "Known",
     "Stock",
     "discharge_case",
     "dose_case",
+    "overridden",
     "result_code",
     "resume_case",
     "start_case",
@@ -39,6 +41,15 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """A level that answers about suicide have come to: when they were given, and when that became known here."""
+
+    level: RiskLevel
+    at: dt.datetime
+    known_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """Everything that the gates of a session look at.
 
@@ -47,7 +58,7 @@ class Known:
         case: what others say of the case; None if nothing has come.
         plan_active: whether the plan is signed, and neither held nor stopped.
         consent_text: version that is in force.
-        risks: levels that any service has found, with the times of the answers.
+        risks: what answers have come to anywhere: the newest of each service, and every HIGH and MODERATE.
         screened: level and time of this service's own newest screen.
         facts_as_of: by owner, up to when its facts are complete here.
         starts: earlier infusions of the patient.
@@ -63,7 +74,7 @@ class Known:
     case: CaseFacts | None = None
     plan_active: bool = False
     consent_text: str | None = None
-    risks: Sequence[tuple[RiskLevel, dt.datetime]] = ()
+    risks: Sequence[Answer] = ()
     screened: tuple[RiskLevel, dt.datetime] | None = None
     facts_as_of: Mapping[str, dt.datetime] = field(default_factory=dict)
     starts: Sequence[dt.datetime] = ()
@@ -91,21 +102,24 @@ def _sets(entries: Sequence[Entry]) -> tuple[VitalsSet, ...]:
 _WORST_FIRST = (RiskLevel.HIGH, RiskLevel.INCOMPLETE, RiskLevel.MODERATE, RiskLevel.LOW, RiskLevel.NONE)
 
 
-def worst_today(known: Known, at: Moment) -> tuple[RiskLevel | None, dt.datetime | None]:
-    """The level that counts: today's own screen, or what another service has found today if that is worse.
-
-    Of two that are equally grave the newer one counts: whoever decided has not seen it.
-    """
+def worst_today(known: Known, at: Moment) -> RiskLevel | None:
+    """The worst level of today, anybody's: one that is calmer takes none back. None while nobody has asked here."""
     if known.screened is None:
-        return None, None
-    today = [known.screened, *[one for one in known.risks if Moment(one[1], at.zone).date == at.date]]
-    return min(today, key=lambda one: (_WORST_FIRST.index(one[0]), at.at - one[1]))
+        return None
+    return min((known.screened[0], *(level for level, _ in _risks(known, at))), key=_WORST_FIRST.index)
+
+
+def _risks(known: Known, at: Moment) -> tuple[tuple[RiskLevel, dt.datetime], ...]:
+    """What answers of today have come to, each with when it became known here."""
+    return tuple((one.level, one.known_at) for one in known.risks if Moment(one.at, at.zone).date == at.date)
 
 
 def dose_case(session: Session, stock: Stock, known: Known, at: Moment) -> DoseCase:
     """The question about the dose of the day."""
     facts = facts_of(known.entries)
     weight = facts.get("weight")
+    of_weight = _of_weight(known.entries)
+    confirmed = _decision(of_weight, "weight")
     case = known.case or CaseFacts()
     terms = session.terms
     return DoseCase(
@@ -125,8 +139,8 @@ def dose_case(session: Session, stock: Stock, known: Known, at: Moment) -> DoseC
         sex_at_birth=Sex(case.sex) if case.sex else None,
         intake_weight=Quantity.parse(case.weight) if case.weight else None,
         last_weight=Quantity.parse(known.last_weight) if known.last_weight else None,
-        weight_remeasured=_said(facts, "weight_remeasured") is True,
-        weight_confirmed=any(_about(entry, "weight") and entry.data["start"] for entry in known.entries),
+        weight_remeasured=_said(facts_of(of_weight), "weight_remeasured") is True,
+        weight_confirmed=confirmed is not None and confirmed.start,
     )
 
 
@@ -134,7 +148,7 @@ def start_case(session: Session, known: Known, at: Moment) -> StartCase:
     """The question about the start."""
     facts = facts_of(known.entries)
     case = known.case or CaseFacts()
-    level, level_at = worst_today(known, at)
+    level, level_at = known.screened or (None, None)
     return StartCase(
         at=at,
         identity_confirmed=_said(facts, "identity_confirmed"),
@@ -167,32 +181,33 @@ def start_case(session: Session, known: Known, at: Moment) -> StartCase:
         gi_symptoms=_said(facts, "gi_symptoms"),
         cssrs=level,
         cssrs_at=level_at,
+        risks=_risks(known, at),
         risk_decision=_decision(known.entries, "risk"),
         changes_reported=_changes(facts, known.entries, case),
         changes_decision=_decision_on_changes(known.entries),
         review_before_next_session_open=known.review_open,
         other_session_open=known.other_open,
         monitor_linked=session.device is not None,
-        dose_settled=_settled(session, facts),
+        dose_settled=_settled(session, facts, known.entries),
         cadss6=_said(facts, "cadss6"),
         facts_as_of=known.facts_as_of,
         sets=_sets(known.entries),
         earlier_starts=tuple(Moment(start, at.zone) for start in known.starts),
-        overrides=tuple(_override(entry) for entry in known.entries if entry.kind == Kind.OVERRIDE),
+        overrides=tuple(_override(entry) for entry in _overrides(known.entries)),
     )
 
 
 def resume_case(session: Session, rate: Quantity, agrees: bool, known: Known, at: Moment) -> ResumeCase:
     """The question about going on after a pause."""
     paused = session.paused_at or at.at
-    ordered = any(_about(entry, "resume") and entry.data["start"] and entry.at >= paused for entry in known.entries)
+    ordered = _decision([entry for entry in known.entries if entry.at >= paused], "resume")
     sets = [one for one in _sets(known.entries) if one.at >= paused]
     case = known.case or CaseFacts()
     dose = session.dose or {}
     return ResumeCase(
         at=at,
         paused_at=paused,
-        prescriber_ordered=ordered,
+        prescriber_ordered=ordered is not None and ordered.start,
         patient_agrees=agrees,
         consent_withdrawn=case.withdrawn_at is not None or newest(known.entries, Kind.CONSENT_WITHDRAWN) is not None,
         prescriber_on_site=known.prescriber,
@@ -202,6 +217,9 @@ def resume_case(session: Session, rate: Quantity, agrees: bool, known: Known, at
         vitals=max(sets, key=lambda one: one.at, default=None),
         rate=rate,
         plan_rate=Quantity.parse(dose["pump_rate"]) if "pump_rate" in dose else None,
+        nurse_infusing=known.nurse_infusing,
+        nurse_total=known.nurse_total,
+        facts_as_of=known.facts_as_of,
     )
 
 
@@ -226,6 +244,8 @@ def discharge_case(session: Session, signer_role: str | None, known: Known, at: 
         baseline_risk=RiskLevel(session.baseline_risk) if session.baseline_risk else None,
         cssrs=own[0] if own and session.ended_at and own[1] >= session.ended_at else None,
         cssrs_at=own[1] if own and session.ended_at and own[1] >= session.ended_at else None,
+        risks=_risks(known, at),
+        risk_decision=_decision(known.entries, "risk"),
         red_occurred=known.reds,
         signer_role=signer_role,
         instructions_given=_said(facts, "instructions_given"),
@@ -272,10 +292,14 @@ def _instant(facts: Facts, name: str) -> dt.datetime | None:
     return dt.datetime.fromisoformat(said) if said else None
 
 
-def _settled(session: Session, facts: Facts) -> bool:
-    """Whether the dose is that of the weight that was said last: a dose for another weight is none (decision B9)."""
-    weight = _said(facts, "weight")
-    return bool(session.dose and weight and Quantity.parse(session.dose["weight"]) == Quantity.parse(weight))
+def _settled(session: Session, facts: Facts, entries: Sequence[Entry]) -> bool:
+    """Whether the dose is that of the weight that was said last, and no prescriber has refused that one since: a dose for
+    another weight is none (decision B9).
+    """
+    weight, confirmed = _said(facts, "weight"), _decision(_of_weight(entries), "weight")
+    if session.dose is None or weight is None or (confirmed is not None and not confirmed.start):
+        return False
+    return Quantity.parse(session.dose["weight"]) == Quantity.parse(weight)
 
 
 def _changes(facts: Facts, entries: Sequence[Entry], case: CaseFacts) -> tuple[str, ...] | None:
@@ -307,6 +331,44 @@ def _about(entry: Entry, about: str) -> bool:
 def _decision(entries: Sequence[Entry], about: str) -> PrescriberDecision | None:
     found = newest([entry for entry in entries if _about(entry, about)], Kind.DECISION)
     return PrescriberDecision(found.by, found.data["start"], found.at) if found else None
+
+
+def _of_weight(entries: Sequence[Entry]) -> list[Entry]:
+    """What was recorded since today's weight is the one that holds: whatever was said before was of another."""
+    since: list[Entry] = []
+    weight: Quantity | None = None
+    for entry in _in_order(entries):
+        if entry.kind == Kind.FACTS and "weight" in entry.data and Quantity.parse(entry.data["weight"]) != weight:
+            weight, since = Quantity.parse(entry.data["weight"]), []
+        since.append(entry)
+    return since
+
+
+def _overrides(entries: Sequence[Entry]) -> list[Entry]:
+    """Overrides that still stand: what they are about was neither said nor measured anew, and nothing was found to be entered
+    in error since (decision A8).
+    """
+    standing: list[Entry] = []
+    for entry in _in_order(entries):
+        if entry.kind in (Kind.FACTS, Kind.VITALS):
+            said = {name for name, value in entry.data.items() if value is not None}
+            standing = [one for one in standing if not said & set(OVERRIDDEN.get(one.data["rule"], ()))]
+        elif entry.kind == Kind.ERROR:
+            standing = []
+        elif entry.kind == Kind.OVERRIDE:
+            standing.append(entry)
+    return standing
+
+
+def overridden(entries: Sequence[Entry], found: Evaluation[Any]) -> list[tuple[str, UUID]]:
+    """Rules that an override has kept from shutting a start gate, each with who has made it."""
+    noted = {one.rule for one in found.findings if one.outcome is Outcome.NOTE}
+    standing = {entry.data["rule"]: UUID(entry.by) for entry in _overrides(entries)}
+    return [(rule, by) for rule, by in standing.items() if rule in noted]
+
+
+def _in_order(entries: Sequence[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda one: (one.recorded_at, one.id))
 
 
 def _override(entry: Entry) -> Override:

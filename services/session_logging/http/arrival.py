@@ -43,6 +43,9 @@ __all__ = ["GateAnswer", "routes", "show_gate"]
 
 _TODAY = ProblemType("not-today", 409, "This session is planned for another day")
 _ON_SITE = ProblemType("not-on-site", 403, "Only the qualified prescriber who was named as on site today")
+_NEVER = ProblemType("never-overridden", 422, "Nobody may override this")
+_NOT_HELD = ProblemType("not-held", 409, "This rule does not hold the start now")
+_RECHECK = ProblemType("recheck-first", 409, "What holds the start is measured again before anybody overrides it")
 
 
 class FactsBody(Request):
@@ -219,7 +222,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
             PRESCRIBERS,
             lambda asked, *more: arrival.override(asked.path.session, asked.principal, asked.body.model_dump(), *more),
             body=OverrideBody,
-            errors=(_ON_SITE,),
+            errors=(_ON_SITE, _NEVER, _NOT_HELD, _RECHECK),
             example={"rule": "K-S-FASTING", "reason": "Clear broth only, no aspiration risk"},
         ),
         Route(

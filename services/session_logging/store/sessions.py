@@ -8,6 +8,7 @@ from uuid import UUID
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Put, Row
 from services.session_logging.domain.sessions import CaseFacts, Entry, Kind, Review, Session, SessionState, Terms
+from services.therapies.instruments import RiskLevel
 
 __all__ = [
     "append",
@@ -33,7 +34,7 @@ __all__ = [
     "review",
     "review_of_session",
     "review_row",
-    "risk_row",
+    "risk_rows",
     "risks",
     "session",
     "session_row",
@@ -284,15 +285,29 @@ def plan_row(plan_id: UUID, values: Mapping[str, object]) -> Put:
     return Put("plan_fact", {"plan": plan_id}, values)
 
 
-async def risks(read: Reader, patient: UUID) -> Sequence[tuple[str, dt.datetime]]:
-    """Levels that other services have found."""
-    rows = await read.fetch("select level, assessed_at from risk_fact where patient = $1", patient)
-    return [(row["level"], row["assessed_at"]) for row in rows]
+async def risks(read: Reader, patient: UUID, since: dt.datetime) -> Sequence[tuple[str, dt.datetime, dt.datetime]]:
+    """Levels that other services have found in answers since an instant: the last of each, and every grave one; each with when
+    it was answered and heard.
+    """
+    rows = await read.fetch(
+        """select level, assessed_at, assessed_at as heard_at from risk_fact where patient = $1 and assessed_at >= $2
+           union all select level, assessed_at, heard_at from risk_found where patient = $1 and assessed_at >= $2""",
+        patient,
+        since,
+    )
+    return [(row["level"], row["assessed_at"], row["heard_at"]) for row in rows]
 
 
-def risk_row(patient: UUID, owner: str, level: str, assessed_at: dt.datetime) -> Put:
-    """The level that a service has found last."""
-    return Put("risk_fact", {"patient": patient, "owner": owner}, {"level": level, "assessed_at": assessed_at})
+def risk_rows(
+    patient: UUID, owner: str, level: str, proven: str | None, assessed_at: dt.datetime, heard_at: dt.datetime
+) -> list[Put]:
+    """The level that a service has found last; and if its answers prove a grave one, that, which no later answer takes back."""
+    rows = [Put("risk_fact", {"patient": patient, "owner": owner}, {"level": level, "assessed_at": assessed_at})]
+    grave = proven or level
+    if grave in (RiskLevel.HIGH, RiskLevel.MODERATE):
+        key = {"patient": patient, "owner": owner, "level": grave, "assessed_at": assessed_at}
+        rows.append(Put("risk_found", key, {"heard_at": heard_at}))
+    return rows
 
 
 # --- reviews -------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import { el, keyed, say } from "./dom.js";
 import { trend } from "./trend.js";
-import { clock, day, ORDER, plain, span, SYMBOLS, until } from "./words.js";
+import { clock, day, ORDER, plain, rule, span, SYMBOLS, until } from "./words.js";
 
 const MINUTE = 60000;
 // When a value is no longer shown as one: where the room's own rules call it a gap (a blood pressure every 10 minutes while the
@@ -137,9 +137,9 @@ export class View {
   // --- the room ----------------------------------------------------------------------------------------------------------------
 
   #card() {
-    const [name, which, state, pump] = [el("h3"), el("p", { class: "soft" }), el("span", { class: "state" }), el("p")];
+    const [name, which, state, pump, overridden] = [el("h3"), el("p", { class: "soft" }), el("span", { class: "state" }), el("p"), el("p", { class: "overridden" })];
     const vitals = VITALS.map((one) => this.#signal(...one));
-    const made = el("li", { class: "card" }, el("div", { class: "head" }, name, state), which, pump, el("div", { class: "signals" }, ...vitals));
+    const made = el("li", { class: "card" }, el("div", { class: "head" }, name, state), which, overridden, pump, el("div", { class: "signals" }, ...vitals));
     made.update = (row) => {
       say(name, this.#names.patient(row.patient));
       const born = this.#names.born(row.patient);
@@ -147,9 +147,15 @@ export class View {
       state.className = `state ${row.state}`;
       say(state, plain(row.state));
       say(pump, this.#pump(row.infusion));
+      say(overridden, this.#overridden(row));
       for (const one of vitals) one.update(row);
     };
     return made;
+  }
+
+  #overridden(row) {
+    const by = row.overrides.map((one) => `${rule(one.rule)} (${this.#names.staff(one.by)})`);
+    return by.length ? `⚠ Overridden: ${by.join(", ")}` : "";
   }
 
   #pump(infusion) {
@@ -189,7 +195,8 @@ export class View {
     made.update = (row) => {
       const state = plain(row.state) + (row.ending ? `: ${row.ending.replaceAll("_", " ")}` : "");
       const nurse = row.nurse ? this.#names.staff(row.nurse) : "";
-      const texts = [clock(row.starts.at, this.#feed.zone), this.#names.patient(row.patient), `${row.ordinal} of ${row.phase}`, state, nurse];
+      const stands = [state, this.#overridden(row)].filter(Boolean).join(". ");
+      const texts = [clock(row.starts.at, this.#feed.zone), this.#names.patient(row.patient), `${row.ordinal} of ${row.phase}`, stands, nurse];
       cells.forEach((cell, index) => say(cell, texts[index]));
     };
     return made;

@@ -20,6 +20,20 @@ const SIGNALS = {
   "stopped:emergency": "Stopped: emergency",
 };
 
+const RULES = {
+  "K-S-SBP": "systolic pressure",
+  "K-S-DBP": "diastolic pressure",
+  "K-S-HR": "heart rate",
+  "K-S-SPO2": "SpO₂",
+  "K-S-RR": "breathing",
+  "K-S-FASTING": "fasting",
+  "K-S-GLP1": "GLP-1 checklist",
+  "K-S-SUBSTANCES": "alcohol or cannabis",
+};
+
+// A rule that somebody has overridden; one that is not known here is shown as it is written.
+export const rule = (code) => RULES[code] ?? code;
+
 export const SYMBOLS = { STOP: "■", RED: "▲", AMBER: "◆" };
 export const ORDER = ["STOP", "RED", "AMBER"];
 

@@ -8,7 +8,7 @@ from typing import Final
 from schemas.values import Moment, Quantity
 from services.therapies.evidence import Assessment, Evaluation, Outcome, Thresholds, is_stale
 from services.therapies.instruments import RiskLevel
-from services.therapies.ketamine.gates import VitalsSet
+from services.therapies.ketamine.gates import PrescriberDecision, VitalsSet
 
 __all__ = ["Discharge", "DischargeCase", "discharge"]
 
@@ -21,7 +21,10 @@ class DischargeCase:
         started, ended: of the infusion; not ended is not ready.
         baseline: the frozen set the gate passed on; ``baseline_cadss6`` with it.
         sets: all sets of the session; only those after the end count.
-        baseline_risk: level of the C-SSRS before the session; anything but NONE asks for another before leaving.
+        baseline_risk: worst level of that day before the session, anybody's; all but NONE asks for a C-SSRS before leaving.
+        risks: whatever answers of today have come to, anybody's, each with when it became known here; a calmer answer that
+            follows takes none of them back.
+        risk_decision: the newest one of a prescriber about them.
         red_occurred: a RED or STOP was raised in the session.
         signer_role: of the licensed clinician who is to sign.
     """
@@ -42,6 +45,8 @@ class DischargeCase:
     baseline_risk: RiskLevel | None = None
     cssrs: RiskLevel | None = None
     cssrs_at: dt.datetime | None = None
+    risks: tuple[tuple[RiskLevel, dt.datetime], ...] = ()
+    risk_decision: PrescriberDecision | None = None
     red_occurred: bool | None = None
     signer_role: str | None = None
     instructions_given: bool | None = None
@@ -198,11 +203,13 @@ def _scales(case: DischargeCase, e: Assessment) -> None:
 
 def _risk_and_signer(case: DischargeCase, e: Assessment) -> None:
     e.look("baseline_risk", case.baseline_risk)
-    level = e.look("cssrs", case.cssrs, case.cssrs_at)
+    looked = [e.look("cssrs", case.cssrs, case.cssrs_at)]
+    looked += [e.look(f"risks[{i}]", level, at) for i, (level, at) in enumerate(case.risks)]
     recent = case.cssrs_at is not None and case.ended is not None and case.ended <= case.cssrs_at <= case.at.at
-    if case.cssrs is RiskLevel.HIGH:
-        e.fire("K-X-RISK-HIGH", level)
-    elif case.cssrs is RiskLevel.INCOMPLETE:
+    undecided = {case.cssrs, *(level for level, at in case.risks if not _decided(case.risk_decision, at))}
+    if RiskLevel.HIGH in undecided:
+        e.fire("K-X-RISK-HIGH", *looked)
+    if RiskLevel.INCOMPLETE in undecided:
         e.lack("cssrs", "the suicide screen is not complete", "incomplete")
     elif case.baseline_risk is not RiskLevel.NONE and (case.cssrs is None or not recent):
         e.lack("cssrs", "suicide screen before leaving, because there was ideation before (or it is not known)")
@@ -212,5 +219,10 @@ def _risk_and_signer(case: DischargeCase, e: Assessment) -> None:
         e.lack("red_occurred", "whether a RED occurred")
     if case.signer_role not in ("nurse", "prescriber"):
         e.fire("K-X-SIGNER", signer)
-    elif (case.red_occurred or case.cssrs is RiskLevel.MODERATE) and case.signer_role != "prescriber":
-        e.fire("K-X-PRESCRIBER", red, signer, level)
+    elif (case.red_occurred or RiskLevel.MODERATE in undecided) and case.signer_role != "prescriber":
+        e.fire("K-X-PRESCRIBER", red, signer, *looked)
+
+
+def _decided(decision: PrescriberDecision | None, known_at: dt.datetime) -> bool:
+    """Whether a prescriber who knew of an answer has seen the patient since, and lets them go on."""
+    return decision is not None and decision.start and decision.face_to_face and decision.at >= known_at

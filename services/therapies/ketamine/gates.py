@@ -26,6 +26,8 @@ from services.therapies.instruments import RiskLevel
 from services.therapies.ketamine.schedule import check_series
 
 __all__ = [
+    "GRAVE",
+    "OVERRIDDEN",
     "FrozenBaseline",
     "Override",
     "PrescriberDecision",
@@ -34,6 +36,7 @@ __all__ = [
     "VitalsSet",
     "resume_gate",
     "start_gate",
+    "too_many",
 ]
 
 
@@ -53,7 +56,7 @@ class VitalsSet:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An on-site prescriber's reasoned override of one rule."""
+    """An on-site prescriber's reasoned override of one rule, for what they saw then: it holds until that is said anew."""
 
     rule: str
     by: str
@@ -87,7 +90,9 @@ class StartCase:
         last_solids, last_clear_fluids: when the patient last ate and drank.
         substances_at: last alcohol or cannabis; with ``substances`` False there was none.
         glp1_last: last GLP-1 dose from any source; with ``glp1`` False there was none within the signed days.
-        cssrs: level of today's since-last screen.
+        cssrs: level of the newest since-last screen at this chair.
+        risks: whatever else answers of today have come to, anybody's, each with when it became known here. A calmer answer
+            that follows takes none of them back.
         changes_reported: what the patient named at check-in; None until asked.
         facts_as_of: by owning service, the instant up to which its facts are complete here.
         sets: all sets of this visit.
@@ -124,6 +129,7 @@ class StartCase:
     gi_symptoms: bool | None = None
     cssrs: RiskLevel | None = None
     cssrs_at: dt.datetime | None = None
+    risks: tuple[tuple[RiskLevel, dt.datetime], ...] = ()
     risk_decision: PrescriberDecision | None = None
     changes_reported: tuple[str, ...] | None = None
     changes_decision: PrescriberDecision | None = None
@@ -202,11 +208,11 @@ def start_gate(case: StartCase, rules: Thresholds) -> Evaluation[FrozenBaseline]
     """Evaluate every start row; OPEN, HOLD or NO_START, with every reason, and the baseline that would be frozen.
 
     A valid override turns an overridable HOLD into a NOTE and stays visible; NO_START and missing facts cannot be
-    overridden.
+    overridden. One that does not count changes nothing, and says why among the inputs.
     """
     e = Assessment("ketamine.start_gate", rules, case.at.at)
     e.ask(case, "K-S-")
-    _facts(case, e)
+    _facts(case.facts_as_of, e)
     _consent(case, e)
     _pregnancy(case, e)
     _eligibility(case, e)
@@ -214,8 +220,7 @@ def start_gate(case: StartCase, rules: Thresholds) -> Evaluation[FrozenBaseline]
     _stomach(case, e)
     _risk(case, e)
     _series(case, e)
-    rechecked = _vitals(case, e)
-    _apply_overrides(case, e, rechecked)
+    _apply_overrides(case, e, _vitals(case, e))
     outcome = e.worst(GATE_PRECEDENCE, Outcome.HOLD)
     newest = _newest(case.sets)
     return e.close(outcome, FrozenBaseline(newest.at, newest, case.cadss6) if newest else None)
@@ -225,13 +230,13 @@ def _today(at: dt.datetime | None, case: StartCase) -> bool:
     return at is not None and at <= case.at.at and Moment(at, case.at.zone).date == case.at.date
 
 
-def _facts(case: StartCase, e: Assessment) -> None:
+def _facts(facts_as_of: Mapping[str, dt.datetime], e: Assessment) -> None:
     for owner in FACT_OWNERS:
-        as_of = case.facts_as_of.get(owner)
+        as_of = facts_as_of.get(owner)
         e.look(f"facts of {owner}", "as of" if as_of else None, as_of)
         if as_of is None:
             e.lack(f"facts_as_of.{owner}", "how current its facts are", "facts-stale")
-        elif e.thresholds["start.facts_age"].reached(case.at.at - as_of):
+        elif e.thresholds["start.facts_age"].reached(e.now - as_of):
             e.lack(f"facts_as_of.{owner}", "its facts are not current", "facts-stale")
 
 
@@ -272,14 +277,24 @@ def _eligibility(case: StartCase, e: Assessment) -> None:
         e.fire("K-S-ELIGIBILITY", outcome, signed, valid)
 
 
-def _staff(case: StartCase, e: Assessment) -> None:
-    for name, limit in (("nurse_infusing", "start.per_nurse"), ("nurse_total", "start.per_nurse.with_recovery")):
-        count = getattr(case, name)
-        entry = e.look(name, count)
-        if count is None:
+def too_many(infusing: int, total: int, rules: Thresholds) -> bool:
+    """Whether a nurse has more patients than one may: infusing or paused, and with those in recovery (decision B4)."""
+    counts = ((infusing, "start.per_nurse"), (total, "start.per_nurse.with_recovery"))
+    return any(rules[limit].met_by(Quantity(Decimal(count), "1")) for count, limit in counts)
+
+
+def _nurse(case: "StartCase | ResumeCase", e: Assessment) -> None:
+    """Whether the responsible nurse has the hands for one more running pump; a resume asks for it like a start."""
+    looked = [e.look(name, getattr(case, name)) for name in ("nurse_infusing", "nurse_total")]
+    for name in ("nurse_infusing", "nurse_total"):
+        if getattr(case, name) is None:
             e.lack(name, "patients of the responsible nurse")
-        elif e.thresholds[limit].met_by(Quantity(Decimal(count), "1")):
-            e.fire("K-S-NURSE-LOAD", entry)
+    if too_many(case.nurse_infusing or 0, case.nurse_total or 0, e.thresholds):
+        e.fire("K-S-NURSE-LOAD", *looked)
+
+
+def _staff(case: StartCase, e: Assessment) -> None:
+    _nurse(case, e)
     checked = e.look("pdmp_checked_at", case.pdmp_checked_at)
     e.look("pdmp_due", case.pdmp_due)
     if case.pdmp_due is None:
@@ -316,17 +331,19 @@ def _stomach(case: StartCase, e: Assessment) -> None:
 
 
 def _risk(case: StartCase, e: Assessment) -> None:
-    level = e.look("cssrs", case.cssrs, case.cssrs_at)
-    if case.cssrs is RiskLevel.INCOMPLETE:
+    found = [(case.cssrs, case.cssrs_at), *case.risks]
+    looked = [e.look("cssrs", case.cssrs, case.cssrs_at)]
+    looked += [e.look(f"risks[{i}]", level, at) for i, (level, at) in enumerate(case.risks)]
+    if any(level is RiskLevel.INCOMPLETE for level, _ in found):
         e.lack("cssrs", "the suicide screen is not complete", "incomplete")
     elif case.cssrs is None or not _today(case.cssrs_at, case):
         e.lack("cssrs", "today's suicide screen")
-    if case.cssrs in (RiskLevel.HIGH, RiskLevel.MODERATE, RiskLevel.INCOMPLETE):
-        decided = case.risk_decision
-        if decided is None or not decided.face_to_face or not _answers(decided, case.cssrs_at, case):
-            e.fire("K-S-RISK", level)
-        elif not decided.start:
-            e.fire("K-S-RISK-NO", level)
+    grave = [at for level, at in found if level in GRAVE]
+    decided = case.risk_decision
+    if grave and not (decided and decided.face_to_face and all(_answers(decided, at, case) for at in grave)):
+        e.fire("K-S-RISK", *looked)
+    elif decided is not None and not decided.start:
+        e.fire("K-S-RISK-NO", *looked)
     changes = e.look("changes_reported", case.changes_reported)
     if case.changes_reported is None:
         e.lack("changes_reported", "what changed since the last visit")
@@ -351,7 +368,10 @@ def _series(case: StartCase, e: Assessment) -> None:
         e.fire("K-S-SERIES", detail=problem.message)
 
 
-# signal -> (rule, field, name of the plausible range)
+GRAVE: Final = (RiskLevel.HIGH, RiskLevel.MODERATE, RiskLevel.INCOMPLETE)
+"""Levels that wait for a prescriber who sees the patient face to face."""
+
+# signal -> rule
 SIGNALS: Final = {
     "sbp": "K-S-SBP",
     "dbp": "K-S-DBP",
@@ -359,6 +379,15 @@ SIGNALS: Final = {
     "spo2": "K-S-SPO2",
     "resp_rate": "K-S-RR",
 }
+OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
+    **{rule: (signal,) for signal, rule in SIGNALS.items()},
+    "K-S-FASTING": ("last_solids", "last_clear_fluids"),
+    "K-S-SUBSTANCES": ("substances", "substances_at"),
+    "K-S-GLP1": ("glp1", "glp1_last", "glp1_checklist_complete"),
+}
+"""What a prescriber has looked at who overrides a rule. Once one of these is said or measured anew nobody has looked at it, and
+the override counts no longer.
+"""
 
 
 def _start_band(signal: str, value: Quantity, case: StartCase, limits: Thresholds) -> Outcome:
@@ -395,9 +424,12 @@ def _newest(sets: tuple[VitalsSet, ...]) -> VitalsSet | None:
     return VitalsSet(at=ordered[-1].at, **merged)
 
 
-def _vitals(case: StartCase, e: Assessment) -> bool:
-    """The newest value of each signal against its band, and the recheck rules. True when an override of a hold is due
-    (rechecked).
+def _vitals(case: StartCase, e: Assessment) -> Mapping[str, dt.datetime]:
+    """The newest value of each signal against its band, and the recheck rules.
+
+    Returns:
+        Rules whose hold was held again by its recheck, so that a prescriber may decide; each with the time of the value
+        that they decide about.
     """
     limits = e.thresholds
     sets = sorted(case.sets, key=lambda s: s.at)
@@ -437,44 +469,62 @@ def _usable(signal: str, measured: tuple[VitalsSet, Quantity] | None, e: Assessm
     return value
 
 
-def _rechecks(case: StartCase, sets: list[VitalsSet], e: Assessment) -> bool:
+def _rechecks(case: StartCase, sets: list[VitalsSet], e: Assessment) -> Mapping[str, dt.datetime]:
+    """Each signal that was held is measured again: not before five minutes are over, and a set without it is no recheck.
+
+    The ten minutes of the rule say until when the nurse has to look. A recheck that comes later counts as well: the patient
+    has rested for longer, and what it says may be no older than any other value before a start.
+    """
     after: Threshold = e.thresholds["start.recheck.after"]
-    holds: list[dt.datetime] = []
-    for s in sets:
-        if Moment(s.at, case.at.zone).date != case.at.date:
+    today = [s for s in sets if Moment(s.at, case.at.zone).date == case.at.date]
+    bands = [
+        (s.at, signal, _start_band(signal, value, case, e.thresholds))
+        for s in today
+        for signal in SIGNALS
+        if (value := getattr(s, signal)) is not None
+    ]
+    rechecked: dict[str, dt.datetime] = {}
+    for signal, rule in SIGNALS.items():
+        held: dt.datetime | None = None
+        again, newest = False, None
+        for at, _, band in (one for one in bands if one[1] == signal):
+            newest = (at, band)
+            due = held is not None and after.reached(at - held)
+            if band is not Outcome.OPEN and (held is None or due):
+                held, again = at, due
+            elif band is Outcome.OPEN and due:
+                held = None
+        if held is None or newest is None:
             continue
-        bands = [
-            _start_band(signal, getattr(s, signal), case, e.thresholds) for signal in SIGNALS if getattr(s, signal) is not None
-        ]
-        held = any(band is not Outcome.OPEN for band in bands)
-        early = bool(holds) and not after.reached(s.at - holds[-1])
-        if held and not early:
-            holds.append(s.at)
-        elif not held and bands and early and s is sets[-1]:
-            e.fire("K-S-RECHECK", e.look("recheck", "too early", s.at))
+        if newest[1] is Outcome.OPEN:
+            e.fire("K-S-RECHECK", e.look(f"recheck of {signal}", "too early", newest[0]))
+        elif again:
+            rechecked[rule] = newest[0]
+    holds: list[dt.datetime] = []
+    for at in sorted({at for at, _, band in bands if band is not Outcome.OPEN}):
+        if not holds or after.reached(at - holds[-1]):
+            holds.append(at)
     if e.thresholds["start.holds"].met_by(Quantity(Decimal(len(holds)), "1")):
         e.fire("K-S-THIRD-HOLD", detail=f"{len(holds)} holds")
-    return len(holds) > 1
+    return rechecked
 
 
-def _apply_overrides(case: StartCase, e: Assessment, rechecked: bool) -> None:
+def _apply_overrides(case: StartCase, e: Assessment, rechecked: Mapping[str, dt.datetime]) -> None:
     allowed = set(e.thresholds.lists["start.overridable"])
     for i, override in enumerate(case.overrides):
-        e.look(f"overrides[{i}]", f"{override.rule} by {override.by}: {override.reason}", override.at)
         held = [f for f in e.findings if f.rule == override.rule and f.outcome is Outcome.HOLD]
-        why = _refuse_override(override, allowed, case, rechecked or override.rule not in SIGNALS.values())
-        if why:
-            e.lack(f"overrides[{i}]", why, "override-refused")
-            continue
-        for finding in held:
+        why = _refuse_override(override, allowed, case, rechecked)
+        said = f"{override.rule} by {override.by}: {override.reason}"
+        e.look(f"overrides[{i}]", f"{said} (does not count: {why})" if why else said, override.at)
+        for finding in () if why else held:
             reason = f"{finding.reason}; overridden by {override.by}: {override.reason}"
             e.findings[e.findings.index(finding)] = Finding(
                 finding.rule, Outcome.NOTE, reason, finding.source, finding.inputs, finding.action
             )
 
 
-def _refuse_override(override: Override, allowed: set[str], case: StartCase, ready: bool) -> str:
-    if override.rule not in allowed:
+def _refuse_override(override: Override, allowed: set[str], case: StartCase, rechecked: Mapping[str, dt.datetime]) -> str:
+    if override.rule not in allowed or override.rule not in OVERRIDDEN:
         return f"{override.rule} can never be overridden"
     if override.role != "prescriber" or not override.on_site or not override.by:
         return "only the prescriber on site may override"
@@ -482,12 +532,18 @@ def _refuse_override(override: Override, allowed: set[str], case: StartCase, rea
         return "an override needs a reason"
     if not _today(override.at, case):
         return "an override holds for today's start only"
-    return "" if ready else "vitals are rechecked before an override"
+    if override.rule in SIGNALS.values():
+        seen = rechecked.get(override.rule)
+        if seen is None or seen > override.at:
+            return "vitals are rechecked before an override"
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeCase:
-    """What resuming a paused infusion depends on. ``rate`` is what is asked for, ``plan_rate`` what the plan says."""
+    """What resuming a paused infusion depends on. ``rate`` is what is asked for, ``plan_rate`` what the plan says; the nurse's
+    patients and the age of others' facts are as of a start.
+    """
 
     at: Moment
     paused_at: dt.datetime
@@ -501,6 +557,9 @@ class ResumeCase:
     vitals: VitalsSet | None = None
     rate: Quantity | None = None
     plan_rate: Quantity | None = None
+    nurse_infusing: int | None = None
+    nurse_total: int | None = None
+    facts_as_of: Mapping[str, dt.datetime] = field(default_factory=dict)
 
 
 RESUME_QUESTIONS: Final = frozenset(
@@ -517,11 +576,13 @@ RESUME_QUESTIONS: Final = frozenset(
 
 
 def resume_gate(case: ResumeCase, rules: Thresholds) -> Evaluation[None]:
-    """Evaluate a resume: an order, agreement, nothing dangerous open, a complete fresh set in band, and never above the
-    plan's rate.
+    """Evaluate a resume: an order, agreement, nothing dangerous open, facts that are current, a nurse with the hands for it, a
+    complete fresh set in band, and never above the plan's rate.
     """
     e = Assessment("ketamine.resume_gate", rules, case.at.at)
     e.ask(case, "K-R-")
+    _facts(case.facts_as_of, e)
+    _nurse(case, e)
     paused = e.look("paused_at", "paused", case.paused_at)
     if rules["resume.paused"].reached(case.at.at - case.paused_at):
         e.fire("K-R-PAUSED", paused)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.therapies.evidence import Outcome, Rejected
 from services.therapies.instruments import RiskLevel, change
 from services.therapies.ketamine.discharge import DischargeCase, discharge
+from services.therapies.ketamine.gates import PrescriberDecision
 from services.therapies.ketamine.outcomes import OutcomeCase, Scored, SuicidalityPoint, baseline_of, response_review
 from services.therapies.ketamine.records import (
     AdverseEvent,
@@ -24,7 +25,7 @@ from services.therapies.ketamine.records import (
     pump_disagrees,
     pump_volume_to_stock,
 )
-from tests.support.ketamine_cases import bp, discharge_case, vitals
+from tests.support.ketamine_cases import DISCHARGE_LIMITS, bp, discharge_case, vitals
 from tests.support.rules import local, q, rules, utc, wall
 
 RULES = rules("ketamine")
@@ -63,7 +64,9 @@ def test_what_is_asked_after_the_infusion_counts_from_its_end_on(before_end_s: i
 
 
 # An unknown baseline risk only asks for a screen before leaving, which this case has; see the rows.
-FACTS = {f.name for f in fields(DischargeCase)} - {"at", "started", "sets", "cssrs_at", "baseline_risk"}
+FACTS = {f.name for f in fields(DischargeCase)} - {
+    "at", "started", "sets", "cssrs_at", "baseline_risk", "risks", "risk_decision",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fact", sorted(FACTS))
@@ -123,16 +126,7 @@ def test_rows(row: str, changes: dict[str, Any], expected: bool) -> None:
     assert ready(**changes) is expected, row
 
 
-@pytest.mark.parametrize(
-    ("signal", "value", "passes"),
-    [
-        ("sbp", 89, False), ("sbp", 90, True), ("sbp", 140, True), ("sbp", 141, False),
-        ("dbp", 90, True), ("dbp", 91, False),
-        ("heart_rate", 49, False), ("heart_rate", 50, True), ("heart_rate", 110, True), ("heart_rate", 111, False),
-        ("resp_rate", 9, False), ("resp_rate", 10, True), ("resp_rate", 24, True), ("resp_rate", 25, False),
-        ("spo2", 94, False), ("spo2", 95, True),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("signal", "value", "passes"), DISCHARGE_LIMITS)
 def test_vitals_limits(signal: str, value: int, passes: bool) -> None:
     changes = {signal: value} | ({"dbp": 60} if signal == "sbp" else {})
     low_baseline = vitals(sbp=120, dbp=70, spo2=99)
@@ -157,6 +151,28 @@ def test_a_high_baseline_allows_a_tenth_more_below_the_ceiling(
 def test_a_low_saturation_passes_at_its_baseline(baseline: int, now: int, passes: bool) -> None:
     sets = tuple(vitals(at(t), spo2=now) for t in ("12:10", "12:25"))
     assert ready(sets=sets, baseline=vitals(spo2=baseline)) is passes
+
+
+@pytest.mark.parametrize(
+    ("level", "decided", "start", "signer", "expected"),
+    [
+        (RiskLevel.HIGH, None, True, "prescriber", False),
+        (RiskLevel.HIGH, "11:59", True, "prescriber", False),
+        (RiskLevel.HIGH, "12:00", True, "nurse", True),
+        (RiskLevel.HIGH, "12:00", False, "prescriber", False),
+        (RiskLevel.INCOMPLETE, None, True, "prescriber", False),
+        (RiskLevel.INCOMPLETE, "12:00", True, "nurse", True),
+        (RiskLevel.MODERATE, None, True, "nurse", False),
+        (RiskLevel.MODERATE, None, True, "prescriber", True),
+        (RiskLevel.MODERATE, "12:00", True, "nurse", True),
+        (RiskLevel.LOW, None, True, "nurse", True),
+    ],
+)
+def test_a_calmer_screen_takes_no_grave_answer_back_before_a_prescriber_decides(
+    level: RiskLevel, decided: str | None, start: bool, signer: str, expected: bool
+) -> None:
+    decision = PrescriberDecision("prescriber-1", start, at(decided)) if decided else None
+    assert ready(risks=((level, at("12:00")),), risk_decision=decision, signer_role=signer) is expected
 
 
 def test_a_refusal_lists_everything_and_the_earliest_time() -> None:
