@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from services.directory import store as directory
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Put, Row
 from services.session_logging.domain.sessions import CaseFacts, Entry, Kind, Review, Session, SessionState, Terms
@@ -107,7 +108,8 @@ async def patient_of(read: Reader, table: str, identifier: UUID) -> UUID | None:
 async def infusions(read: Reader, patient: UUID, session_id: UUID) -> list[dt.datetime]:
     """When the patient's other infusions began."""
     rows = await read.fetch(
-        "select started_at from session where patient = $1 and id <> $2 and started_at is not null order by started_at",
+        f"""select started_at from session where patient in {directory.RECORDS} and id <> $2 and started_at is not null
+            order by started_at""",
         patient,
         session_id,
     )
@@ -117,7 +119,7 @@ async def infusions(read: Reader, patient: UUID, session_id: UUID) -> list[dt.da
 async def last_weight(read: Reader, patient: UUID, session_id: UUID) -> str | None:
     """The weight that the dose of the last infusion was calculated on."""
     found: str | None = await read.fetchval(
-        """select dose->>'weight' from session where patient = $1 and id <> $2 and started_at is not null
+        f"""select dose->>'weight' from session where patient in {directory.RECORDS} and id <> $2 and started_at is not null
            order by started_at desc limit 1""",
         patient,
         session_id,
@@ -128,7 +130,7 @@ async def last_weight(read: Reader, patient: UUID, session_id: UUID) -> str | No
 async def open_others(read: Reader, patient: UUID, session_id: UUID) -> bool:
     """Whether another session of the patient is going on."""
     found: bool = await read.fetchval(
-        """select exists (select 1 from session where patient = $1 and id <> $2
+        f"""select exists (select 1 from session where patient in {directory.RECORDS} and id <> $2
                           and state not in ('scheduled', 'closed'))""",
         patient,
         session_id,
@@ -285,8 +287,12 @@ def plan_row(plan_id: UUID, values: Mapping[str, object]) -> Put:
 
 
 async def risks(read: Reader, patient: UUID) -> Sequence[tuple[str, dt.datetime]]:
-    """Levels that other services have found."""
-    rows = await read.fetch("select level, assessed_at from risk_fact where patient = $1", patient)
+    """Levels that other services have found, and this one under another id of the same person."""
+    rows = await read.fetch(
+        f"""select level, assessed_at from risk_fact where patient in {directory.RECORDS}
+            union all select level, assessed_at from risk where patient in {directory.RECORDS} and patient <> $1""",
+        patient,
+    )
     return [(row["level"], row["assessed_at"]) for row in rows]
 
 
@@ -307,7 +313,8 @@ async def review(read: Reader, review_id: UUID) -> Review | None:
 async def open_review(read: Reader, patient: UUID, but: UUID | None = None) -> Review | None:
     """A review of an earlier session that a prescriber has not decided."""
     row = await read.fetchrow(
-        f"{_REVIEW} where patient = $1 and decision is null and ($2::uuid is null or session <> $2) order by opened_at limit 1",
+        f"""{_REVIEW} where patient in {directory.RECORDS} and decision is null and ($2::uuid is null or session <> $2)
+            order by opened_at limit 1""",
         patient,
         but,
     )
