@@ -385,8 +385,8 @@ def _section(results: Results, loads: Sequence[_Load], count: int) -> Section:
             f"*COPY*: {_BATCH} at a time into a temporary table and from there with `on conflict do nothing`, a commit each; both into the "
             "same columns and keys, and neither judges anything. *Many sessions*: one service process with its relay, broker, PostgreSQL and "
             f"the load on the same cores, {_CONNECTIONS} connections; each monitor measures once a second and sends its batch in its own turn; "
-            "each has one desaturation that is RED. Times count from when a batch was due; the row of an alert is there when the batch that "
-            "raises it is answered, for both are one commit. Processor time is % of a core; PostgreSQL's is of the connections that lived through the load, so it may be too low."
+            "each has one desaturation that is RED. Times count from when a batch was due: what a monitor "
+            "keeps until it sends comes on top. The row of an alert is there when the batch that raises it is answered, for both are one commit. Processor time is % of a core; PostgreSQL's is of the connections that lived through the load, so it may be too low."
         ),
         tables=[
             Table(["contender", "samples/s", "x INSERT", "x COPY"], rows, "One session, as fast as it goes."),

@@ -234,9 +234,11 @@ async def _journeys(made: Care, owner: Connection, model: str, patients: Sequenc
     for patient, size in zip(patients, (FEW, MANY), strict=True):
         await owner.execute("delete from follow_up.journey where patient = $1", UUID(patient))
         await owner.execute(
+            # The story's events in their order, again and again: each page has what every other has.
             """insert into follow_up.journey (patient, at, id, type, source, sequence, data)
-               select $1, at + make_interval(mins => number), gen_random_uuid(), type, source, sequence, data
-               from follow_up.journey, generate_series(1, $3) as number where patient = $2 limit $3""",
+               select $1, '2027-01-01Z'::timestamptz + make_interval(mins => (row_number() over (order by number, at, id))::int),
+                      gen_random_uuid(), type, source, sequence, data
+               from follow_up.journey, generate_series(1, $3) as number where patient = $2 order by number, at, id limit $3""",
             UUID(patient),
             UUID(model),
             size,

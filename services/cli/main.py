@@ -123,6 +123,8 @@ def up(home: Home, /, fresh: bool, detach: bool, play: bool, **ports: int | None
     given = {f"TELEMED_STACK_{name.upper()}": str(port) for name, port in ports.items() if port is not None}
     os.environ.update(given)
     settings = load(StackSettings)
+    if detach and play:
+        raise click.UsageError("--demo plays where it can be seen: without --detach, or `telemed demo` afterwards")
     if detach:
         _up_detached(home, fresh)
         return
@@ -307,11 +309,19 @@ def _show_ready(home: Home, record: Record, report: Report) -> None:
     _say(f"Data and logs are in {home.folder}. Ctrl-C stops everything.")
 
 
-def _when_ready(home: Home, record: Record, report: Report, play: bool) -> None:
+def _when_ready(home: Home, record: Record, report: Report, play: bool) -> Callable[[], None]:
+    """Say that it is ready, and play; returns what ends the playing."""
     _show_ready(home, record, report)
-    if play:
-        # A process of its own: it asks the services like anybody else, and Ctrl-C reaches it too.
-        subprocess.Popen([sys.executable, "-m", "services.cli.main", "--home", str(home.folder), "demo"])
+    if not play:
+        return lambda: None
+    # A process of its own: it asks the services like anybody else.
+    playing = subprocess.Popen([sys.executable, "-m", "services.cli.main", "--home", str(home.folder), "demo"])
+
+    def end() -> None:
+        playing.terminate()
+        playing.wait()
+
+    return end
 
 
 def _table(record: Record) -> Table:

@@ -329,6 +329,8 @@ def test_detached_second_up_refused_and_fresh(stack: Stack) -> None:
 
     assert stack.call("up", "--detach", "--fresh").returncode == 0
     assert get(stack.service + "/notes")["notes"] == []
+    # Its audit begins anew, too: nothing was taken away from it.
+    assert json.loads(stack.call("pages", "list", "--json").stdout) == []
     everything = stack.processes()
     assert stack.call("down").returncode == 0
     stack.assert_nothing_left(everything)

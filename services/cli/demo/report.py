@@ -100,7 +100,8 @@ async def summary(stage: Stage, found: Arrivals, outbox: str) -> list[str]:
     effects, pages = await _effects(stage), await _pages(stage) - found.pages
     return [
         "",
-        f"{stage.steps} steps by people; {held} of {len(stage.checks)} expected results hold",
+        f"{stage.steps} steps by people, of {len(stage.tried)} kinds, each of which was refused to a wrong token",
+        f"{held} of {len(stage.checks)} expected results hold",
         *(f"  DIFFERS  {one.name}: wanted {one.wanted}, found {one.found}" for one in stage.checks if not one.holds),
         f"{sum(found.types.values())} events:",
         *(f"  {number:5}  {kind}" for kind, number in sorted(found.types.items())),

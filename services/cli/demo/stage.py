@@ -5,6 +5,7 @@ import datetime as dt
 import heapq
 import itertools
 import json
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -20,6 +21,10 @@ from services.runtime.database import Connection
 from services.runtime.service import Service
 
 __all__ = ["Answer", "Check", "Stage", "Turns", "Unexpected"]
+
+_STRANGER = "patient.b"
+"""Who has no business with anybody's steps."""
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _PATIENCE_S = 30.0
 """How long a service that does not answer is asked again; real time."""
@@ -122,6 +127,7 @@ class Stage:
         by: who moves the clock; it is written down.
         turns: where several courses are played side by side.
         pace: clinic seconds for a real one while somebody watches.
+        tried: the kinds of step that somebody has tried with a wrong token.
     """
 
     session: aiohttp.ClientSession
@@ -140,6 +146,7 @@ class Stage:
     turns: Turns | None = None
     pace: float | None = None
     watched: int = 0
+    tried: set[tuple[str, str, str]] = field(default_factory=set)
 
     async def now(self) -> dt.datetime:
         """The clinic clock, as the story reads it."""
@@ -220,7 +227,8 @@ class Stage:
         refused: str = "",
         quiet: bool = True,
     ) -> Any:
-        """One step: somebody asks a service, and it answers as the story says.
+        """One step: somebody asks a service, and it answers as the story says. Before the first step of each kind somebody else
+        tries it, whose token is as good and who has no business with it.
 
         Args:
             login: who; None without a token.
@@ -250,6 +258,8 @@ class Stage:
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             given.setdefault("Content-Type", "application/json")
+        if login:
+            await self._try_with_a_wrong_token(service, method, path, data, given)
         self.steps += 1
         answer = await self._asked(service, method, path, data, given)
         at = await self.now()
@@ -260,7 +270,22 @@ class Stage:
             raise Unexpected(f"{asked}: {answer.status} {answer.body}, wanted {refused or 'success'}")
         return answer.body
 
+    async def _try_with_a_wrong_token(
+        self, service: str, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
+    ) -> None:
+        kind = (service, method, _ID.sub("..", path.partition("?")[0]))
+        if kind in self.tried:
+            return
+        self.tried.add(kind)
+        answer = await self._answered(service, method, path, data, {**headers, **self.bearer(_STRANGER)})
+        if answer.status not in (403, 404):
+            raise Unexpected(f"{_STRANGER} {service} {method} {path}: {answer.status} {answer.body}, wanted a refusal")
+
     async def _asked(self, service: str, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Ask for a step of the story."""
+        return await self._answered(service, method, path, data, headers)
+
+    async def _answered(self, service: str, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Ask as a careful client does: where no answer came, or none is known yet, the same again under the same key."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:

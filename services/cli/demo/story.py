@@ -121,6 +121,9 @@ class Story(Course):
         await self._consultation(self.account, "PUT", f"/cases/{self.case}/intake", {"answers": answers}, version=1)
         found = await self.evaluated()
         self._is("still incomplete: tests", ("INCOMPLETE", False), (found["outcome"], "allergies" in found["missing"]))
+        trials = [(one["verdict"], one["weeks"]) for one in found["evidence"]["result"]["trials"]]
+        wanted = [("failed", "10.0"), ("failed", "24.0"), ("intolerant", "3.0"), ("failed", "32.4")]
+        self._is("trials", wanted, trials)
         path = f"/patients/{self.patient}"
         phq = {"instrument": "phq9", "answers": [3, 3, 3, 3, 2, 2, 2, 2, 1]}
         scored = await self._consultation(self.account, "POST", f"{path}/assessments", phq)
@@ -164,8 +167,10 @@ class Story(Course):
         await self._examined()
         await self._consents()
         found = await self.evaluated()
-        self._is("proposal", ("REVIEW_REQUIRED", ["K-E-HYPERTENSION"]), (found["outcome"], found["rules"][:1]))
-        staging = found["evidence"]["result"]["maudsley"]
+        self._is("proposal", ("REVIEW_REQUIRED", ["K-E-HYPERTENSION"]), (found["outcome"], found["rules"]))
+        result = found["evidence"]["result"]
+        self._is("treatment-resistant, BMI", (True, "29.05"), (result["treatment_resistant"], result["bmi"]))
+        staging = result["maudsley"]
         points = [staging[name] for name in ("duration", "severity", "failures", "augmentation", "ect")]
         self._is("Maudsley", ([2, 4, 2, 1, 0], 9), (points, sum(points)))
 

@@ -633,7 +633,7 @@ def audit_verify(home: Home, service: str | None, keys: tuple[Path, ...], heads:
     public = audit.public_keys(keys or sorted(home.audit.glob("*.pem")))
     if not public:
         raise StackError("no key to verify with: give --public-key")
-    folder = heads or home.audit
+    folder = heads or home.heads
 
     async def check(one: Service) -> list[str]:
         path = folder / f"{one.name}.heads"

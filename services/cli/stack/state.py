@@ -67,6 +67,8 @@ class Home:
         self.logs = self.folder / "logs"
         self.issuer_keys = self.folder / "issuer"
         self.audit = self.folder / "audit"
+        # They belong to the database: what begins anew has none.
+        self.heads = self.data / "audit"
         self._lock = self.folder / "lock"
         self._record = self.folder / "running.json"
         self._writing = threading.Lock()

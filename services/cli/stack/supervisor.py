@@ -94,8 +94,11 @@ class Supervisor:
         self._livekit: Part | None = None
         self._stopping = False
 
-    async def run(self, ready: Callable[[Record], None]) -> bool:
+    async def run(self, ready: Callable[[Record], Callable[[], None]]) -> bool:
         """Start everything, call ``ready``, and watch until SIGINT or SIGTERM; a second signal ends everything at once.
+
+        Args:
+            ready: returns what is to be called before anything is stopped.
 
         Returns:
             Whether everything had become ready.
@@ -106,6 +109,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         work = asyncio.current_task()
         was_ready = False
+        leave: Callable[[], None] = lambda: None  # noqa: E731 - nothing to do before it was ready
 
         def on_signal() -> None:
             if self._stopping:
@@ -121,7 +125,7 @@ class Supervisor:
             await self._start()
             was_ready = True
             self._phase("ready")
-            ready(self.record)
+            leave = ready(self.record)
             async with asyncio.TaskGroup() as group:
                 for part in self._all():
                     group.create_task(self._watch(part))
@@ -133,6 +137,7 @@ class Supervisor:
             raise _first(errors) from None
         finally:
             self._stopping = True
+            leave()
             await self._stop()
         return was_ready
 
@@ -186,7 +191,7 @@ class Supervisor:
         """Decide which servers are ours."""
         settings, home = self._settings, self._home
         try:
-            for folder in (home.data, home.logs):
+            for folder in (home.data, home.logs, home.heads):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StackError(f"{error.filename} cannot be written: {error.strerror}") from None
@@ -294,7 +299,7 @@ class Supervisor:
             "TELEMED_HTTP_HOST": HOST,
             "TELEMED_HTTP_PORT": str(port),
             "TELEMED_AUDIT_KEY_FILE": str(self._home.seal_key()),
-            "TELEMED_AUDIT_HEADS_FILE": str(self._home.audit / f"{service.name}.heads"),
+            "TELEMED_AUDIT_HEADS_FILE": str(self._home.heads / f"{service.name}.heads"),
             "PYTHONUNBUFFERED": "1",
         }
         if not self._external.kafka:
