@@ -139,8 +139,8 @@ class Messages:
         row = store.contact_row(entry)
         corrected = known is not None and not is_birth_date(known, wanted.birth_date)
         links = await store.tried_links(read, patient, context.now) if corrected else []
-        rows = [store.link_row(tried_anew(link)) for link in links]
-        return Changes(rows=[row, *rows], patient=str(patient)), replace(entry, version=row.version)
+        anew = [store.link_row(tried_anew(link)) for link in links]
+        return Changes(rows=[row, *anew], patient=str(patient)), replace(entry, version=row.version)
 
     # --- planning --------------------------------------------------------------------------------------------------
 

@@ -187,9 +187,12 @@ async def links(read: Reader, patients: Collection[UUID]) -> list[Link]:
 
 
 async def tried_links(read: Reader, patient: UUID, at: dt.datetime) -> list[Link]:
-    """Links of a patient that wrong birth dates were given for and whose time is not over."""
+    """Links of a patient who is treated here that wrong birth dates were given for, and whose time is not over."""
     rows = await read.fetch(
-        f"{_LINK} where patient = $1 and tries > 0 and status in ('open', 'dead') and expires_at > $2", patient, at
+        f"""{_LINK} where patient = $1 and tries > 0 and status in ('open', 'dead') and expires_at > $2
+            and not exists (select 1 from recipient r where r.patient = $1 and r.status <> 'active')""",
+        patient,
+        at,
     )
     return [_link(row) for row in rows]
 
