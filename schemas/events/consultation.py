@@ -32,6 +32,7 @@ from schemas.fields import Code, Language, Measure, OpaqueId, PatientId, Revisio
 from schemas.registry import event_type
 
 __all__ = [
+    "BIRTH_DATE_CORRECTED",
     "CASE_OPENED",
     "CONSENT_GIVEN",
     "CONSENT_WITHDRAWN",
@@ -48,6 +49,7 @@ __all__ = [
     "RISK_FLAGGED",
     "TASK_CLOSED",
     "TASK_OPENED",
+    "BirthDateCorrected",
     "CareTeamMember",
     "CaseOpened",
     "ConsentGiven",
@@ -108,6 +110,18 @@ class PatientChanged(EventData):
     region: Code
     status: Annotated[Code, open_code(PatientStatus)]
     care_team: list[CareTeamMember]
+
+
+class BirthDateCorrected(EventData):
+    """The birth date that was known of a patient was wrong; neither is told. Whoever asks for it by a copy of their own looks.
+
+    Attributes:
+        patient: whose.
+        corrected_at: when.
+    """
+
+    patient: PatientId
+    corrected_at: AwareDatetime
 
 
 class PatientsMerged(EventData):
@@ -336,6 +350,13 @@ PATIENT_CHANGED = event_type(
         care_team=[CareTeamMember(staff=STAFF, role="prescriber")],
     ),
 )
+BIRTH_DATE_CORRECTED = event_type(
+    "consultation",
+    "birth-date-corrected",
+    BirthDateCorrected,
+    since=SINCE,
+    sample=BirthDateCorrected(patient=PATIENT, corrected_at=AT),
+)
 PATIENTS_MERGED = event_type(
     "consultation", "patients-merged", PatientsMerged, since=SINCE, sample=PatientsMerged(survivor=PATIENT, duplicate=THING)
 )
@@ -438,6 +459,7 @@ DECISION_SIGNED = event_type(
 )
 EVENTS = (
     PATIENT_CHANGED,
+    BIRTH_DATE_CORRECTED,
     PATIENTS_MERGED,
     PATIENTS_UNMERGED,
     CASE_OPENED,

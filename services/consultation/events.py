@@ -16,6 +16,7 @@ from services.therapies.evidence import Evaluation
 
 __all__ = [
     "OWNER",
+    "birth_date_corrected",
     "case_opened",
     "consent_given",
     "consent_withdrawn",
@@ -61,6 +62,12 @@ def patient_data(patient: Patient) -> consultation.PatientChanged:
 def patient_changed(patient: Patient) -> NewEvent:
     """A patient, whole."""
     return OWNER.event(consultation.PATIENT_CHANGED, patient.id, patient_data(patient))
+
+
+def birth_date_corrected(patient: Patient, at: datetime) -> NewEvent:
+    """A patient's birth date was wrong."""
+    data = consultation.BirthDateCorrected(patient=patient.id, corrected_at=at)
+    return OWNER.event(consultation.BIRTH_DATE_CORRECTED, patient.id, data)
 
 
 def patients_merged(survivor: Patient, duplicate: Patient) -> NewEvent:

@@ -9,12 +9,14 @@ from services.directory.domain import OpeningHours, OpenSpan, Patient, Qualifica
 from services.runtime.database import Reader, Record
 
 __all__ = [
+    "RECORDS",
     "duties",
     "on_duty",
     "opening_hours",
     "patient",
     "patient_of_account",
     "patients",
+    "records",
     "shifts",
     "site_region",
     "staff",
@@ -25,6 +27,14 @@ __all__ = [
 _PATIENT = "select patient, account, zone, language, region, status, care_team, merged_into from patient_fact"
 _STAFF = "select staff, roles, credentials, active from staff_fact"
 _MINUTES_A_DAY = 1440
+RECORDS = """(with recursive record (patient) as (
+                  select $1::uuid
+                  union select fact.patient from patient_fact fact join record on fact.merged_into = record.patient)
+              select patient from record)"""
+"""Subquery: the ids under which the record of the patient ``$1`` is kept, their own and those that were merged into it.
+
+What is dangerous for a person is so whichever id it was said of.
+"""
 
 
 async def patient(read: Reader, patient_id: UUID) -> Patient | None:
@@ -37,6 +47,11 @@ async def patients(read: Reader, ids: Collection[UUID]) -> Mapping[UUID, Patient
     """Many patients; one that is unknown here is left out."""
     rows = await read.fetch(f"{_PATIENT} where patient = any($1)", list(ids))
     return {row["patient"]: _patient(row) for row in rows}
+
+
+async def records(read: Reader, patient_id: UUID) -> list[UUID]:
+    """The ids of a patient: their own, and those of duplicates that were merged into it."""
+    return [row["patient"] for row in await read.fetch(f"select patient from {RECORDS} known", patient_id)]
 
 
 async def patient_of_account(read: Reader, account: UUID) -> Patient | None:

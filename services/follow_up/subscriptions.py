@@ -16,9 +16,9 @@ from services.follow_up import events
 from services.follow_up.commands import tasks
 from services.follow_up.commands.messages import WEEKLY, Messages
 from services.follow_up.commands.outcomes import Outcomes
-from services.follow_up.domain.links import Link
+from services.follow_up.domain.links import Contact, Link
 from services.follow_up.domain.outcomes import Score, State
-from services.follow_up.domain.reminders import Rung, SessionFact, VisitFact
+from services.follow_up.domain.reminders import Appointment, Rung, SessionFact, VisitFact
 from services.follow_up.domain.tasks import CareTask
 from services.follow_up.store import messages as store
 from services.follow_up.store import outcomes as scores
@@ -37,12 +37,19 @@ JOURNEY = "follow_up.journey"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a patient when something happens to them."""
+    """What is known of a patient when something happens to them.
+
+    Attributes:
+        off: plans that are held or stopped.
+        rungs: messages that wait, went out or may have gone out, by what they are about.
+    """
 
     recipient: tuple[str, str, str] | None
+    contact: Contact | None
     sessions: Sequence[SessionFact]
+    off: Collection[UUID]
     visits: Sequence[VisitFact]
-    planned: Mapping[UUID, Sequence[Rung]]
+    rungs: Mapping[UUID, Sequence[Rung]]
     state: State
     tasks: Sequence[CareTask]
     links: Sequence[Link]
@@ -57,6 +64,11 @@ class Known:
     def status(self) -> str:
         """What the patient is to the clinic; active until something else was heard."""
         return self.recipient[2] if self.recipient else "active"
+
+    def appointment(self, session: SessionFact) -> Appointment:
+        """As what the patient is reminded of a session; of one whose plan is off they are not."""
+        found = session.appointment
+        return replace(found, ahead=found.ahead and session.plan not in self.off)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +98,21 @@ class _About:
 
     async def load(self, read: Reader, keys: Collection[UUID]) -> Mapping[UUID, Known]:
         recipients, sessions = await store.recipients(read, keys), await store.sessions_of(read, keys)
-        planned, visits = await store.planned_of(read, keys), await store.visits_of(read, keys)
+        off, rungs, visits = (
+            await store.plans_off(read, keys),
+            await store.rungs_of(read, keys),
+            await store.visits_of(read, keys),
+        )
         states, open_tasks = await scores.states(read, keys), await work.open_of_patients(read, keys)
         links, guidance = await store.links(read, keys), await work.guidance(read, keys)
         return {
             patient: Known(
                 recipients.get(patient),
+                await store.contact(read, patient),
                 sessions.get(patient, ()),
+                off,
                 visits.get(patient, ()),
-                {about: rungs for about, rungs in planned.items() if rungs[0].patient == patient},
+                {about: found for about, found in rungs.items() if found[0].patient == patient},
                 states[patient],
                 open_tasks[patient],
                 [link for link in links if link.patient == patient],
@@ -112,20 +130,33 @@ def _patient_changed(care: Care, known: Known, item: Envelope[consultation.Patie
     data = item.data
     row = store.recipient_row(data.patient, data.zone, data.language, data.status)
     parts = [Changes(rows=[row])]
-    appointments = [one.appointment for one in known.sessions] + [one.appointment for one in known.visits]
+    appointments = [known.appointment(one) for one in known.sessions] + [one.appointment for one in known.visits]
     ahead = [one for one in appointments if one.ahead]
     if data.status != consultation.PatientStatus.ACTIVE:
-        waiting = [rung for found in known.planned.values() for rung in found]
-        parts.append(care.messages.withdrawn(waiting, context))
+        parts.append(care.messages.withdrawn([rung for found in known.rungs.values() for rung in found], context))
         parts.append(Changes(rows=[store.link_row(replace(link, status="withdrawn")) for link in known.links]))
     else:
         # Another zone is another local hour: what is planned is derived anew, what stays as it was is left alone.
         for one in ahead:
-            parts.append(care.messages.plan(one, data.zone, data.status, known.planned.get(one.about, ()), context))
-    if data.status == consultation.PatientStatus.DECEASED:
+            parts.append(care.messages.plan(one, data.zone, data.status, known.rungs.get(one.about, ()), context))
+    if consultation.PatientStatus.DECEASED == data.status != known.status:
         parts.append(tasks.voided(known.tasks, context))
         parts.append(Changes(timers=[CancelTimers(str(data.patient), (WEEKLY, tasks.DAY_7))]))
+        wait = care.rules("cadence", context)["contact.ketamine.check after discharge sign-off"].elapsed
+        review = tasks.opened(data.patient, None, tasks.SERIOUS, "prescriber", context.now + wait, wait * 0, context)
+        parts.append(review)
     return tasks.merged(*parts)
+
+
+def _birth_date_corrected(
+    care: Care, known: Known, item: Envelope[consultation.BirthDateCorrected], context: Context
+) -> Changes:
+    """The contact book has a birth date of its own, by which links open: somebody asks the patient whether it is right."""
+    data = item.data
+    if known.contact is None or known.contact.entered_at > data.corrected_at:
+        return Changes()
+    wait = care.rules("cadence", context)["contact.ketamine.check after discharge sign-off"].elapsed
+    return tasks.opened(data.patient, None, "birth-date-check", "front_desk", context.now + wait, wait * 0, context)
 
 
 def _session_changed(care: Care, known: Known, item: Envelope[session_logging.SessionChanged], context: Context) -> Changes:
@@ -144,16 +175,16 @@ def _session_changed(care: Care, known: Known, item: Envelope[session_logging.Se
         before.started_at if before else None,
         before.ending if before else None,
     )
-    planned = known.planned.get(data.session, ())
-    changes = care.messages.plan(fact.appointment, known.zone, known.status, planned, context)
+    rungs = known.rungs.get(data.session, ())
+    changes = care.messages.plan(known.appointment(fact), known.zone, known.status, rungs, context)
     return replace(changes, rows=[store.session_row(fact), *changes.rows])
 
 
 def _visit_scheduled(care: Care, known: Known, item: Envelope[video_visits.VisitScheduled], context: Context) -> Changes:
     data = item.data
     fact = VisitFact(data.visit, data.patient, data.starts.at, data.starts.zone, "scheduled")
-    planned = known.planned.get(data.visit, ())
-    changes = care.messages.plan(fact.appointment, known.zone, known.status, planned, context)
+    rungs = known.rungs.get(data.visit, ())
+    changes = care.messages.plan(fact.appointment, known.zone, known.status, rungs, context)
     return replace(changes, rows=[store.visit_row(fact), *changes.rows])
 
 
@@ -162,7 +193,7 @@ def _visit_over(care: Care, known: Known, item: Envelope[Any], context: Context)
     fact = next((one for one in known.visits if one.visit == item.data.visit), None)
     if fact is None:
         raise LookupError("the visit is not known yet")
-    gone = care.messages.withdrawn(known.planned.get(fact.visit, ()), context)
+    gone = care.messages.withdrawn(known.rungs.get(fact.visit, ()), context)
     return replace(gone, rows=[store.visit_row(replace(fact, status="over")), *gone.rows])
 
 
@@ -193,7 +224,7 @@ def _session_closed(care: Care, known: Known, item: Envelope[session_logging.Ses
     if fact is None:
         raise LookupError("the session is not known yet")
     parts = [Changes(rows=[store.session_row(replace(fact, state="closed", ending=data.ending))])]
-    parts.append(care.messages.withdrawn(known.planned.get(data.session, ()), context))
+    parts.append(care.messages.withdrawn(known.rungs.get(data.session, ()), context))
     signed = care.rules("cadence", context)
     if data.ending in (SessionEnding.LEFT_AGAINST_ADVICE, SessionEnding.ELOPED):
         wait = signed["ladder.left without discharge.welfare call"].elapsed
@@ -222,8 +253,25 @@ def _plan_signed(care: Care, known: Known, item: Envelope[treatment_planning.Pla
     return _guidance(care, known, item.data.patient, "before the first visit", context)
 
 
+def _plan_held(care: Care, known: Known, item: Envelope[treatment_planning.PlanHeld], context: Context) -> Changes:
+    return _plan_goes_on(care, known, item.data, False, context)
+
+
+def _plan_released(care: Care, known: Known, item: Envelope[treatment_planning.PlanReleased], context: Context) -> Changes:
+    return _plan_goes_on(care, known, item.data, True, context)
+
+
 def _plan_stopped(care: Care, known: Known, item: Envelope[treatment_planning.PlanStopped], context: Context) -> Changes:
-    return _guidance(care, known, item.data.patient, "after treatment", context)
+    off = _plan_goes_on(care, known, item.data, False, context)
+    return tasks.merged(off, _guidance(care, known, item.data.patient, "after treatment", context))
+
+
+def _plan_goes_on(care: Care, known: Known, data: Any, active: bool, context: Context) -> Changes:
+    """Nobody is reminded of sessions whose plan is off; when it goes on, of those that are still ahead."""
+    known = replace(known, off={*known.off} - {data.plan} if active else {*known.off, data.plan})
+    of_plan = [known.appointment(one) for one in known.sessions if one.plan == data.plan]
+    parts = [care.messages.plan(one, known.zone, known.status, known.rungs.get(one.about, ()), context) for one in of_plan]
+    return tasks.merged(Changes(rows=[store.plan_row(data.plan, data.patient, active=active)]), *parts)
 
 
 def _scored(owner: str) -> _Decide:
@@ -290,11 +338,14 @@ def subscriptions(care: Care) -> tuple[Subscription, ...]:
     """The table of what follow-up listens to."""
     decisions: Mapping[str, _Decide] = {
         consultation.PATIENT_CHANGED.name: _patient_changed,
+        consultation.BIRTH_DATE_CORRECTED.name: _birth_date_corrected,
         session_logging.SESSION_CHANGED.name: _session_changed,
         session_logging.INFUSION_STARTED.name: _infusion_started,
         session_logging.SESSION_CLOSED.name: _session_closed,
         session_logging.SESSION_DISCHARGED.name: _discharged,
         treatment_planning.PLAN_SIGNED.name: _plan_signed,
+        treatment_planning.PLAN_HELD.name: _plan_held,
+        treatment_planning.PLAN_RELEASED.name: _plan_released,
         treatment_planning.PLAN_STOPPED.name: _plan_stopped,
         video_visits.VISIT_SCHEDULED.name: _visit_scheduled,
         video_visits.VISIT_STARTED.name: _visit_over,

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from services.directory import policy
+from services.directory import store as directory
 from services.directory.policy import PatientPath
 from services.runtime.database import Reader
 from services.runtime.edge import problems
@@ -287,7 +288,7 @@ def _record_screen(screening: Screening) -> Callable[[Asked[ScreenBody, PatientP
 def _show_risk(asked: Asked[Any, PatientPath]) -> Find:
     async def find(read: Reader, _: Context) -> Found:
         patient = asked.path.patient
-        risk = await store.risk(read, patient)
+        risk = await store.risk_of_person(read, patient)
         rows = await store.assessments(read, patient, 50)
         shown = RiskShown(
             level=risk.level.value if risk else None,
@@ -308,7 +309,7 @@ def _show_risk(asked: Asked[Any, PatientPath]) -> Find:
                 )
                 for row in rows
             ],
-            tasks=[_task(task) for task in await store.open_tasks(read, [patient])],
+            tasks=[_task(task) for task in await store.open_tasks(read, await directory.records(read, patient))],
         )
         return Found(shown, [str(row["id"]) for row in rows])
 

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
+from services.directory import store as directory
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Row
 from services.screening.domain import Risk, Task, TaskKind
@@ -17,6 +18,7 @@ __all__ = [
     "page_of",
     "patient_of_task",
     "risk",
+    "risk_of_person",
     "risk_row",
     "risks",
     "task",
@@ -31,6 +33,12 @@ _TASK = """select id, patient, kind, level, role, cause, caused_at, opened_at, d
 async def risk(read: Reader, patient: UUID) -> Risk | None:
     """The level that holds for a patient."""
     return (await risks(read, [patient])).get(patient)
+
+
+async def risk_of_person(read: Reader, patient: UUID) -> Risk | None:
+    """The level that holds for a person, whichever of their merged records the newest answers are in."""
+    found = await risks(read, await directory.records(read, patient))
+    return max(found.values(), key=lambda one: one.assessed_at, default=None)
 
 
 async def risks(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, Risk]:
@@ -58,17 +66,19 @@ def risk_row(patient: UUID, wanted: Risk) -> Row:
 
 
 async def assessments(read: Reader, patient: UUID, limit: int) -> list[Record]:
-    """The newest answers of a patient, newest first."""
+    """The newest answers of a person, newest first, whichever of their merged records they are in."""
     return await read.fetch(
-        "select * from assessment where patient = $1 order by answered_at desc, id desc limit $2", patient, limit
+        f"select * from assessment where patient in {directory.RECORDS} order by answered_at desc, id desc limit $2",
+        patient,
+        limit,
     )
 
 
 async def levels(read: Reader, patient: UUID, since: dt.datetime) -> list[tuple[RiskLevel, dt.datetime, dt.datetime]]:
-    """What the patient's screens since an instant have proven, each with when it was answered and recorded."""
+    """What a person's screens since an instant have proven, under whichever id; each with when it was answered and recorded."""
     rows = await read.fetch(
-        """select proven, answered_at, recorded_at from assessment
-           where patient = $1 and proven is not null and answered_at >= $2 order by answered_at, id""",
+        f"""select proven, answered_at, recorded_at from assessment
+           where patient in {directory.RECORDS} and proven is not null and answered_at >= $2 order by answered_at, id""",
         patient,
         since,
     )

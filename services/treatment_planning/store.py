@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from services.directory import store as directory
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Put, Row
 from services.treatment_planning.domain import Act, Approval, Plan, Status, Terms
@@ -85,10 +86,10 @@ def session_row(session: UUID, values: Mapping[str, object]) -> Put:
 
 
 async def begun(read: Reader, patient_id: UUID) -> Begun:
-    """A patient's sessions that have begun or are over."""
+    """A person's sessions that have begun or are over, whichever of their merged records they are in."""
     rows = await read.fetch(
-        """select session, started_at from session_fact
-           where patient = $1 and state <> 'scheduled' and ending is distinct from 'voided'""",
+        f"""select session, started_at from session_fact
+           where patient in {directory.RECORDS} and state <> 'scheduled' and ending is distinct from 'voided'""",
         patient_id,
     )
     starts = sorted(row["started_at"] for row in rows if row["started_at"] is not None)

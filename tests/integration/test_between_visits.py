@@ -12,6 +12,7 @@ import pytest_asyncio
 from services.cli.demo.story import Story
 from tests.support.attacks import attack
 from tests.support.care import Answer, Care
+from tests.support.consultation import corrected
 from tests.support.servers import Servers
 from tests.support.stage import Turns, planned
 from tests.support.waiting import eventually
@@ -87,6 +88,19 @@ async def test_a_link_opens_for_the_right_birth_date_five_times_tried_and_once_a
         assert (wrong.status, wrong.code) == (403, "birth-date-wrong")
     dead = await ask(care, None, "POST", "/link/opening", BIRTH, headers=other)
     assert dead.status == 401, "five tries end a link, whoever holds it"
+    # It was the clinic that was wrong: the desk hears of it, asks, and corrects its book; the link holds for who is right.
+    await corrected(care, story.patient, birth_date="1983-09-06")
+    await story.stage.settle()
+    work = await care.rows("follow_up", "select kind, role from care_task where status = 'open'")
+    assert [tuple(row) for row in work] == [("birth-date-check", "front_desk")]
+    right = {"birth_date": "1983-09-06"}
+    book = {"email": story.person["email"], "email_agreed": True, **right}
+    path = f"/patients/{story.patient}/contact"
+    (await ask(care, "front_desk.a", "PUT", path, {**book, **BIRTH}, version=1)).ok()
+    assert (await ask(care, None, "POST", "/link/opening", right, headers=other)).status == 401, "the same date as before"
+    (await ask(care, "front_desk.a", "PUT", path, book, version=2)).ok()
+    assert (await ask(care, None, "POST", "/link/opening", right, headers=other)).ok()["instruments"] == ["phq9", "gad7"]
+    assert (await ask(care, None, "POST", "/link/opening", BIRTH, headers=other)).code == "birth-date-wrong"
     tables = await care.rows("follow_up", "select * from link")
     assert not [row for row in tables if holder["Authorization"].split()[1].encode() in bytes(row["token_hash"])]
     assert b"1983" not in b"".join(bytes(row["birth_hash"]) for row in await care.rows("follow_up", "select * from contact"))
@@ -135,9 +149,25 @@ async def test_a_message_that_may_have_gone_out_is_not_sent_again(scene: tuple[C
     assert len(care.servers.mail.raw(story.person["email"])) == before + 1, "raw deliveries: it went out once"
     assert await care.value("follow_up", settled) == told + 1
 
+    # Where the patient reads the clock now, quiet hours put the same message later than it went out: it stays the one.
+    async def planned_again(rung: str) -> bool:
+        await corrected(care, story.patient, zone="America/Los_Angeles")
+        await story.stage.settle()
+        query = "select about::text, rung from reminder where status = 'planned' and zone = 'America/Los_Angeles'"
+        found = {tuple(row) for row in await care.rows("follow_up", query)}
+        assert found, "or the others were not looked at"
+        return (story.sessions[0]["session"], rung) in found
+
+    assert not await planned_again("72h")
+    await corrected(care, story.patient, zone="America/New_York")
+    await story.stage.until(story.at(12, "10:31"))
+    sent = "select count(*) from reminder where about = $1 and rung = '24h' and status = 'sent'"
+    assert await care.value("follow_up", sent, story.sessions[0]["session"]) == 1
+    assert not await planned_again("24h")
+
 
 @attack(83)
-async def test_who_sees_what_and_a_check_needs_its_screen(scene: tuple[Care, Story]) -> None:
+async def test_who_sees_what_a_check_needs_its_screen_and_who_has_died_is_left_in_peace(scene: tuple[Care, Story]) -> None:
     care, story = scene
     path = f"/patients/{story.patient}"
     for login, what, status in (
@@ -192,3 +222,65 @@ async def test_who_sees_what_and_a_check_needs_its_screen(scene: tuple[Care, Sto
     (await ask(care, "nurse.a", "POST", f"{path}/suicide-screens", none)).ok()
     assert (await ask(care, "nurse.a", "POST", done, {"note": "called"})).ok()["status"] == "done"
     assert (await ask(care, "nurse.a", "POST", done, {"note": "called"})).code == "task-closed"
+    await who_has_died(care, story)
+
+
+async def who_has_died(care: Care, story: Story) -> None:
+    """Nothing is asked of them or planned for them in any service; a prescriber reviews the event."""
+    holder = await link(care, story)
+    path = f"/patients/{story.patient}"
+    now = await care.value("", "select clinic_now()")
+    wanted = {"clinician": care.id("psychiatrist.a"), "starts": (now + dt.timedelta(days=2)).isoformat(), "by_video": False}
+    (await care.call("front_desk.a", "video_visits", "POST", f"{path}/visits", {**wanted, "case": story.case})).ok()
+    await story.stage.settle()
+    planned_messages = "select count(*) from reminder where status = 'planned'"
+    assert await care.value("follow_up", planned_messages) > 18
+
+    async def said(login: str, **body: object) -> Answer:
+        answer = await care.call(login, "consultation", "POST", f"{path}/status", body)
+        await story.stage.settle()
+        return answer
+
+    yesterday = (now - dt.timedelta(days=1)).isoformat()
+    died = {"status": "deceased", "since": yesterday, "reason": "The hospital called: canary-5521"}
+    assert (await said("patient.a", **died)).status == 403
+    assert (await said("therapist.a", **died)).status == 404
+    later = await said("nurse.a", **died | {"since": (now + dt.timedelta(days=1)).isoformat()})
+    assert (later.status, later.code) == (422, "in-the-future")
+    assert (await said("nurse.a", status="active", reason="She is well")).code == "status-unchanged"
+    assert (await said("nurse.a", **died)).ok()["status"] == "deceased"
+
+    assert await care.value("follow_up", planned_messages) == 0
+    timers = "select count(*) from timer where kind = 'follow_up.message' and status = 'waiting'"
+    assert await care.value("follow_up", timers) == 0
+    assert await care.value("treatment_planning", "select status || reason from plan") == "stoppeddeceased"
+    endings = await care.rows("session_logging", "select state, ending, count(*) from session group by 1, 2")
+    assert [tuple(row) for row in endings] == [("closed", "cancelled", 6)]
+    states = "select count(*) from visit where state = 'scheduled'"
+    assert await care.value("video_visits", states) == 0
+    assert await care.value("video_visits", "select count(*) from visit where reason = 'patient-deceased'") == 1
+    assert (await ask(care, None, "POST", "/link/opening", BIRTH, headers=holder)).status == 401
+    mails = len(care.servers.mail.raw(story.person["email"]))
+    assert (await ask(care, "nurse.a", "POST", f"{path}/links")).code == "patient-not-active"
+    said_of = "select kind, by_person, reason, since = $1 from identity_fact where kind = 'deceased'"
+    kept = await care.rows("consultation", said_of, now - dt.timedelta(days=1))
+    assert [tuple(row) for row in kept] == [("deceased", care.id("nurse.a"), died["reason"], True)]
+
+    # A serious event review is open, once, however often the record is edited; nobody else may close it.
+    await corrected(care, story.patient, zone="America/Chicago")
+    await story.stage.settle()
+    work = await care.rows("follow_up", "select id::text, kind, role, status from care_task where kind <> 'check-24h'")
+    assert [tuple(row)[1:] for row in work] == [("serious-event-review", "prescriber", "open")]
+    review = f"/care-tasks/{work[0]['id']}/completion"
+    assert (await ask(care, "nurse.a", "POST", review, {"note": "Seen"})).code == "not-of-your-role"
+    (await ask(care, "psychiatrist.a", "POST", review, {"note": "Reviewed with the team; reported"})).ok()
+    for schema in ("consultation", "follow_up", "treatment_planning", "video_visits"):
+        assert await care.value(schema, "select count(*) from outbox where position('canary-5521'::bytea in body) > 0") == 0, (
+            "the reason stays"
+        )
+
+    # It was another patient: the record is in use again, and nothing comes back that nobody has planned anew.
+    assert (await said("nurse.a", status="active", reason="Mistaken for another patient")).ok()["status"] == "active"
+    assert await care.value("follow_up", planned_messages) == 0
+    assert len(care.servers.mail.raw(story.person["email"])) == mails
+    assert await care.value("treatment_planning", "select status from plan") == "stopped"

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.chair import Chair
-from tests.support.room import room
+from tests.support.room import another, room
 from tests.support.servers import Servers
 from tests.support.stage import planned
 
@@ -149,12 +149,22 @@ async def test_who_was_given_drug_goes_home_signed_or_by_themselves_or_in_an_amb
     assert await chair.rows("select cause from review where decision is null") == [("transferred",)]
     said = (await chair.record())["entries"][-1]
     assert (said["kind"], said["data"]["called_at"][:19]) == ("closed", called[:19])
+    # Nor does the person begin under another id: what is open there, and when drug was given there, counts for both.
+    survivor = await another(chair, sessions=1)
+    await survivor.arrive()
+    merge = "update patient_fact set merged_into = $1 where patient = $2"
+    async with chair.care.owner("session_logging") as connection:
+        await connection.execute(merge, survivor.patient, chair.patient)
+    shut = await survivor.ask("nurse.a", "start-evaluations")
+    assert {"K-S-REVIEW-OPEN", "K-S-SERIES"} <= set(shut.ok()["shut_by"])
     await chair.arrive(3)
     await chair.prepare()
     await chair.waste("0.18")
     await chair.stage.settle()
     shut = await chair.ask("nurse.a", "start")
     assert "/gate/K-S-REVIEW-OPEN" in [one["pointer"] for one in shut.body["errors"]], shut.body
+    shut = await survivor.ask("nurse.a", "start-evaluations")
+    assert {"K-S-REVIEW-OPEN", "K-S-OTHER-SESSION"} <= set(shut.ok()["shut_by"])
 
 
 async def test_follow_up_acts_on_every_ending(servers: Servers, tmp_path: Path) -> None:

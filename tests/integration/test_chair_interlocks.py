@@ -67,8 +67,13 @@ async def facts_of_others(care: Care, story: Story, chair: Chair) -> None:
         result = {"test": test, "finding": finding, "taken_at": taken}
         await say("nurse.a", "consultation", "POST", f"/cases/{story.case}/results", result)
 
-    async def screened(service: str) -> None:
-        await say("nurse.a", service, "POST", f"/patients/{story.patient}/suicide-screens", SINCE | {"q4": True})
+    async def screened(service: str, patient: str = story.patient) -> None:
+        await say("nurse.a", service, "POST", f"/patients/{patient}/suicide-screens", SINCE | {"q4": True})
+
+    async def merged() -> None:
+        await screened("consultation", twice)
+        why = {"duplicate": twice, "reason": "The same person under her married name"}
+        await say("front_desk.a", "consultation", "POST", f"/patients/{story.patient}/merges", why)
 
     async def said(facts: dict[str, object]) -> None:
         (await chair.ask("nurse.a", "facts", facts)).ok()
@@ -88,6 +93,9 @@ async def facts_of_others(care: Care, story: Story, chair: Chair) -> None:
     doctor = await say("admin.a", "clinic", "GET", f"/staff/{chair.stage.ids['prescriber.a']}")
     kinds = [one["kind"] for one in doctor["credentials"]]
     plan = f"/plans/{story.plan}"
+    home = {"zone": "America/New_York", "language": "en-US", "region": "US-NY"}
+    married = {"given_name": "Zoe", "family_name": "Vane", "birth_date": "1971-02-03", "phone": "+12125550199", **home}
+    twice = str((await say("front_desk.a", "consultation", "POST", "/patients", married))["patient"])
     interlocks: list[tuple[str, Act, Act]] = [
         ("K-S-CHECKIN", lambda: found("drug_screen", "positive"), lambda: decide("changes")),
         # What was decided about the first result was not decided about the second.
@@ -101,6 +109,9 @@ async def facts_of_others(care: Care, story: Story, chair: Chair) -> None:
         ("K-S-RISK", lambda: screened("consultation"), lambda: both(decide)),
         ("K-S-RISK", lambda: screened("follow_up"), lambda: both(decide)),
         ("K-S-PDMP", lambda: said({"pdmp_checked": False}), checked),
+        # What was answered under another id counts from the merge on, and whoever still uses that id is heard.
+        ("K-S-RISK", merged, lambda: decide("risk")),
+        ("K-S-RISK", lambda: screened("session_logging", twice), lambda: decide("risk")),
     ]
     for rule, told, taken_back in interlocks:
         await told()

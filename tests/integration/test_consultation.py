@@ -207,10 +207,19 @@ async def test_of_two_patients_who_get_one_account_at_once_one_has_it(clinic: Ca
     assert [answer.code for answer in answers if answer.status == 409] == ["account-taken"]
 
 
-async def test_merging_is_said_with_both_ids_and_can_be_undone(clinic: Care) -> None:
+async def test_merging_is_said_with_both_ids_hides_no_danger_and_can_be_undone(clinic: Care) -> None:
     survivor = await registered(clinic)
     twice = {**PERSON, **HOME, "distinct_from": [survivor]}
     duplicate = (await post(clinic, "front_desk.a", "/patients", twice)).ok()["patient"]
+    (await post(clinic, "nurse.b", f"/patients/{survivor}/suicide-screens", ALL_NO)).ok()
+    (await post(clinic, "nurse.a", f"/patients/{duplicate}/suicide-screens", HIGH)).ok()
+    away = {"status": "inactive", "reason": "Moved to another state"}
+    assert (await post(clinic, "front_desk.a", f"/patients/{duplicate}/status", away)).ok()["status"] == "inactive"
+
+    async def risk() -> tuple[str, list[str], int]:
+        shown = (await clinic.call("nurse.b", "consultation", "GET", f"/patients/{survivor}/risk")).ok()
+        return shown["level"], [one["level"] for one in shown["tasks"]], len(shown["assessments"])
+
     why = {"duplicate": duplicate, "reason": "Registered twice on the phone"}
     assert (await post(clinic, "nurse.b", f"/patients/{survivor}/merges", why)).status == 403
     gone = (await post(clinic, "front_desk.a", f"/patients/{survivor}/merges", why)).ok()
@@ -223,15 +232,20 @@ async def test_merging_is_said_with_both_ids_and_can_be_undone(clinic: Care) -> 
     assert (edit.status, edit.code) == (409, "record-not-in-use")
     fact = "select merged_into::text from patient_fact where patient = $1"
     assert await clinic.value("consultation", fact, duplicate) == survivor
+    assert await risk() == ("HIGH", ["HIGH"], 2)
+    died = {"status": "deceased", "reason": "Her sister called"}
+    assert (await post(clinic, "front_desk.a", f"/patients/{duplicate}/status", died)).code == "record-not-in-use"
 
     path = f"/patients/{survivor}/merges/{duplicate}/undoing"
     back = (await post(clinic, "front_desk.a", path, {"reason": "Mother and daughter"})).ok()
-    assert (back["status"], back["merged_into"]) == ("active", None)
+    assert (back["status"], back["merged_into"]) == ("inactive", None), "it is again what it was"
+    assert await risk() == ("NONE", [], 1)
     assert (await post(clinic, "front_desk.a", path, {"reason": "Mother and daughter"})).code == "not-merged"
     error = await post(clinic, "front_desk.a", f"/patients/{duplicate}/entered-in-error", {"reason": "A training"})
     assert error.ok()["status"] == "entered-in-error"
     said = await clinic.rows("consultation", "select kind, patient::text, other::text from identity_fact order by at, id")
     assert [tuple(row) for row in said][2:] == [
+        ("inactive", duplicate, None),
         ("merged", survivor, duplicate),
         ("unmerged", survivor, duplicate),
         ("entered-in-error", duplicate, None),

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from services.cli.demo.story import Story
 from tests.support.care import Answer, Care
+from tests.support.consultation import corrected
 from tests.support.servers import Servers
 from tests.support.stage import planned
 
@@ -102,8 +103,14 @@ async def test_a_plan_is_edited_within_limits_signed_held_released_and_stopped(s
     assert (await ask(scene, "nurse.a", "POST", "/hold", {"reason": "clinical-review"})).code == "not-active"
     await story.stage.settle()
     assert await care.value("session_logging", "select status from plan_fact") == "held"
+    assert await care.value("follow_up", planned_messages) == 0, "of what is held nobody is reminded"
+    await corrected(care, story.patient, zone="America/Chicago")
+    await story.stage.settle()
+    assert await care.value("follow_up", planned_messages) == 0, "nor when the patient's clock changes meanwhile"
     assert (await ask(scene, "nurse.a", "POST", "/release")).status == 403
     assert (await ask(scene, "psychiatrist.a", "POST", "/release")).ok()["status"] == "active"
+    await story.stage.settle()
+    assert await care.value("follow_up", f"{planned_messages} and zone = 'America/Chicago'") == 15
 
     # Consent that is withdrawn takes the ground away: held by the event, and no release without another consent.
     consents = await care.rows("consultation", "select id from consent")
@@ -112,6 +119,7 @@ async def test_a_plan_is_edited_within_limits_signed_held_released_and_stopped(s
     await story.stage.settle()
     plan = (await ask(scene, "psychiatrist.a", "GET", "")).ok()
     assert (plan["status"], plan["reason"]) == ("held", "consent-withdrawn")
+    assert await care.value("follow_up", planned_messages) == 0
     assert (await ask(scene, "psychiatrist.a", "POST", "/release")).code == "no-consent"
 
     stopped = (await ask(scene, "psychiatrist.a", "POST", "/stop", {"reason": "patient-asked"})).ok()

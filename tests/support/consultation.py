@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.care import Answer, Care, care
 from tests.support.servers import Servers
 
-__all__ = ["HOME", "PERSON", "events", "post", "registered", "staffed"]
+__all__ = ["HOME", "PERSON", "corrected", "events", "post", "registered", "staffed"]
 
 PERSON: dict[str, Any] = {
     "given_name": "Zoë",
@@ -76,6 +76,14 @@ async def registered(clinic: Care, **changed: Any) -> str:
     team = {"care_team": [{"staff": clinic.id("nurse.b"), "role": "nurse"}]}
     (await clinic.call("front_desk.a", "consultation", "PUT", f"{path}/care-team", team, version=2)).ok()
     return str(made["patient"])
+
+
+async def corrected(clinic: Care, patient: str, **changed: Any) -> None:
+    """The front desk changes who a patient is, or where."""
+    path = f"/patients/{patient}"
+    shown = (await clinic.call("front_desk.a", "consultation", "GET", path)).ok()
+    body = {name: shown[name] for name in (*PERSON, *HOME)} | changed
+    (await clinic.call("front_desk.a", "consultation", "PUT", path, body, version=shown["version"])).ok()
 
 
 async def events(clinic: Care, kind: str) -> list[dict[str, Any]]:

@@ -204,7 +204,7 @@ class Cases:
         patient = await people.patient(read, case.patient)
         assert patient is not None  # noqa: S101 - a case refers to its patient
         intake = await store.intake(read, case.id)
-        risk = await screening.risk(read, case.patient)
+        risk = await screening.risk_of_person(read, case.patient)
         return Known(
             context.now,
             patient.zone,

@@ -10,6 +10,7 @@ import uuid_utils.compat
 from services.consultation import events
 from services.consultation.domain.people import (
     ANSWERED_WITHIN,
+    NOT_IN_USE,
     Enquiry,
     Member,
     Patient,
@@ -37,6 +38,7 @@ __all__ = [
     "register",
     "set_account",
     "set_care_team",
+    "set_status",
     "unmerge",
 ]
 
@@ -50,7 +52,6 @@ Written = tuple[Changes, Patient] | Rejected
 
 _AT_THE_LATEST = dt.timedelta(days=4)
 """A business day over the longest weekend with a holiday."""
-_NOT_IN_USE = ("merged", "entered-in-error")
 
 
 async def enquire(wanted: Enquiry, read: Reader, _: Context) -> Changes:
@@ -71,7 +72,7 @@ async def link_enquiry(
         return Rejected("not-found", status=404)
     if enquiry.status != "open":
         return Rejected("enquiry-closed")
-    if patient is None or patient.status in _NOT_IN_USE:
+    if patient is None or patient.status in NOT_IN_USE:
         return Rejected("patient-unknown")
     linked = replace(enquiry, status="linked", patient=patient.id, handled_by=by)
     said = _said("linked", patient.id, enquiry.id, by, reason, context)
@@ -109,15 +110,17 @@ async def register(
     return _with_patient(wanted, rows)
 
 
-async def edit_patient(patient_id: UUID, person: Person, home: tuple[str, str, str], read: Reader, _: Context) -> Written:
+async def edit_patient(patient_id: UUID, person: Person, home: tuple[str, str, str], read: Reader, context: Context) -> Written:
     """Correct or change who somebody is, and where: ``home`` is zone, language and region."""
     known = await store.patient(read, patient_id)
     if known is None:
         return Rejected("not-found", status=404)
-    if known.status in _NOT_IN_USE:
+    if known.status in NOT_IN_USE:
         return Rejected("record-not-in-use")
     zone, language, region = home
-    return _with_patient(replace(known, person=person, zone=zone, language=language, region=region))
+    edited = replace(known, person=person, zone=zone, language=language, region=region)
+    corrected = person.birth_date != known.person.birth_date
+    return _with_patient(edited, after=[events.birth_date_corrected(edited, context.now)] if corrected else [])
 
 
 async def set_care_team(patient_id: UUID, team: Sequence[Member], read: Reader, _: Context) -> Written:
@@ -125,7 +128,7 @@ async def set_care_team(patient_id: UUID, team: Sequence[Member], read: Reader, 
     known = await store.patient(read, patient_id)
     if known is None:
         return Rejected("not-found", status=404)
-    if known.status in _NOT_IN_USE:
+    if known.status in NOT_IN_USE:
         return Rejected("record-not-in-use")
     for member in team:
         staff = await directory.staff(read, member.staff)
@@ -141,7 +144,7 @@ async def set_account(patient_id: UUID, account: UUID | None, read: Reader, _: C
     known = await store.patient(read, patient_id)
     if known is None:
         return Rejected("not-found", status=404)
-    if known.status in _NOT_IN_USE:
+    if known.status in NOT_IN_USE:
         return Rejected("record-not-in-use")
     other = await directory.patient_of_account(read, account) if account else None
     if other is not None and other.id != patient_id:
@@ -165,13 +168,37 @@ async def merge(survivor_id: UUID, duplicate_id: UUID, by: str, reason: str, rea
 
 
 async def unmerge(survivor_id: UUID, duplicate_id: UUID, by: str, reason: str, read: Reader, context: Context) -> Written:
-    """A merge was wrong: the two are two persons again."""
+    """A merge was wrong: the two are two persons again, the duplicate as it was before."""
     duplicate = await store.patient(read, duplicate_id)
     if duplicate is None or duplicate.merged_into != survivor_id:
         return Rejected("not-merged")
-    again = replace(duplicate, status="active", merged_into=None)
+    again = replace(duplicate, status=await store.standing(read, duplicate_id), merged_into=None)
     said = _said("unmerged", survivor_id, duplicate_id, by, reason, context)
     return _with_patient(again, [said], after=[events.patients_unmerged(survivor_id, again)])
+
+
+async def set_status(
+    patient_id: UUID, status: str, since: dt.datetime | None, by: str, reason: str, read: Reader, context: Context
+) -> Written:
+    """Say what a patient is to the clinic: treated here, no longer, or deceased; or that what was said of it was wrong.
+
+    Every service withdraws by the event what it had planned for who is not treated any more (decision B6).
+
+    Args:
+        status: one of ``STANDINGS``.
+        since: since when it is so; None: since now.
+    """
+    known = await store.patient(read, patient_id)
+    if known is None:
+        return Rejected("not-found", status=404)
+    if known.status in NOT_IN_USE:
+        return Rejected("record-not-in-use")
+    if known.status == status:
+        return Rejected("status-unchanged")
+    if since is not None and since > context.now:
+        return Rejected("in-the-future", final=False)
+    said = _said(status, known.id, None, by, reason, context, since or context.now)
+    return _with_patient(replace(known, status=status), [said])
 
 
 async def enter_in_error(patient_id: UUID, by: str, reason: str, read: Reader, context: Context) -> Written:
@@ -179,7 +206,7 @@ async def enter_in_error(patient_id: UUID, by: str, reason: str, read: Reader, c
     known = await store.patient(read, patient_id)
     if known is None:
         return Rejected("not-found", status=404)
-    if known.status in _NOT_IN_USE:
+    if known.status in NOT_IN_USE:
         return Rejected("record-not-in-use")
     said = _said("entered-in-error", known.id, None, by, reason, context)
     return _with_patient(replace(known, status="entered-in-error"), [said])
@@ -196,7 +223,22 @@ def _with_patient(
     return changes, replace(wanted, version=row.version)
 
 
-def _said(kind: str, patient: UUID, other: UUID | None, by: str, reason: str, context: Context) -> RowChange:
+def _said(
+    kind: str,
+    patient: UUID,
+    other: UUID | None,
+    by: str,
+    reason: str,
+    context: Context,
+    since: dt.datetime | None = None,
+) -> RowChange:
     return store.identity_row(
-        id=uuid_utils.compat.uuid7(), kind=kind, patient=patient, other=other, by_person=by, reason=reason, at=context.now
+        id=uuid_utils.compat.uuid7(),
+        kind=kind,
+        patient=patient,
+        other=other,
+        by_person=by,
+        reason=reason,
+        at=context.now,
+        since=since,
     )

@@ -9,6 +9,8 @@ from uuid import UUID
 
 __all__ = [
     "ANSWERED_WITHIN",
+    "NOT_IN_USE",
+    "STANDINGS",
     "Enquiry",
     "Likeness",
     "Member",
@@ -22,6 +24,12 @@ __all__ = [
 
 ANSWERED_WITHIN = dt.timedelta(hours=8)
 """Opening hours within which an enquiry gets its first answer: one business day (decision B14)."""
+
+
+STANDINGS = ("active", "inactive", "deceased")
+"""What a patient whose record is in use is to the clinic."""
+NOT_IN_USE = ("merged", "entered-in-error")
+"""What a record is that nobody writes to any more."""
 
 
 @dataclass(frozen=True, slots=True)

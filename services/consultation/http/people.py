@@ -37,6 +37,8 @@ _NOT_MERGEABLE = ProblemType("not-mergeable", 409, "These two records cannot be 
 _NOT_MERGED = ProblemType("not-merged", 409, "This record was not merged into that one")
 _STAFF_UNKNOWN = ProblemType("staff-unknown", 409, "There is no such member of staff here")
 _ROLE_NOT_HELD = ProblemType("role-not-held", 409, "This member of staff does not have the role")
+_UNCHANGED = ProblemType("status-unchanged", 409, "This is what the patient is to the clinic already")
+_FUTURE = ProblemType("in-the-future", 422, "This has not happened yet")
 _ACCOUNT_TAKEN = ProblemType("account-taken", 409, "Another patient signs in with this account")
 
 Email = Annotated[
@@ -295,6 +297,13 @@ class ReasonBody(Request):
     reason: Reason
 
 
+class StatusBody(ReasonBody):
+    """What the patient is to the clinic, how that is known, and since when it is so; since now if it is not said."""
+
+    status: Literal["active", "inactive", "deceased"]
+    since: Instant | None = None
+
+
 def _person(body: PersonBody) -> Person:
     return Person(body.given_name, body.family_name, body.birth_date, body.email, body.phone)
 
@@ -416,6 +425,15 @@ def _unmerge(asked: Asked[ReasonBody, MergePath]) -> Decide:
 
     async def decide(read: Reader, context: Context) -> Changes | Rejected:
         return _shown(await commands.unmerge(path.patient, path.duplicate, by, asked.body.reason, read, context))
+
+    return decide
+
+
+def _set_status(asked: Asked[StatusBody, PatientPath]) -> Decide:
+    patient, body, by = asked.path.patient, asked.body, asked.principal.person
+
+    async def decide(read: Reader, context: Context) -> Changes | Rejected:
+        return _shown(await commands.set_status(patient, body.status, body.since, by, body.reason, read, context))
 
     return decide
 
@@ -663,6 +681,21 @@ ROUTES = (
         idempotency=KEY_REQUIRED,
         errors=(_NOT_MERGED,),
         examples=(Example({"reason": "Mother and daughter of the same name"}),),
+    ),
+    Route(
+        name="set_status",
+        method="POST",
+        path_template="/patients/{patient}/status",
+        summary="Say that a patient is not treated here any more, or has died: what was planned is withdrawn everywhere",
+        policy=TREATS,
+        audit="patient.set-status",
+        request=StatusBody,
+        path=PatientPath,
+        response=PatientShown,
+        command=_set_status,
+        idempotency=KEY_REQUIRED,
+        errors=(_NOT_IN_USE, _UNCHANGED, _FUTURE),
+        examples=(Example({"status": "deceased", "reason": "The hospital called"}),),
     ),
     Route(
         name="enter_in_error",

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from services.consultation.domain.people import Enquiry, Member, Patient, Person, name_key
+from services.consultation.domain.people import STANDINGS, Enquiry, Member, Patient, Person, name_key
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Row, RowChange
 
@@ -18,6 +18,7 @@ __all__ = [
     "patient_row",
     "patients",
     "person_key_row",
+    "standing",
 ]
 
 _ENQUIRY = """select id, name, email, phone, language, zone, therapy, received_at, status, patient, closed_for, handled_by,
@@ -122,6 +123,16 @@ async def person_key_row(read: Reader, person: Person) -> RowChange:
     key = {"name_key": name_key(person), "birth_date": person.birth_date}
     version = await read.fetchval("select version from person_key where name_key = $1 and birth_date = $2", *key.values())
     return Row("person_key", key, {}, version or 0)
+
+
+async def standing(read: Reader, patient_id: UUID) -> str:
+    """What was last said that a patient is to the clinic, whatever their record is now."""
+    said: str | None = await read.fetchval(
+        "select kind from identity_fact where patient = $1 and kind = any($2) order by at desc, id desc limit 1",
+        patient_id,
+        list(STANDINGS),
+    )
+    return said or "active"
 
 
 def identity_row(**values: object) -> Append:

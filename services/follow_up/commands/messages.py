@@ -12,7 +12,17 @@ import uuid_utils.compat
 from schemas.values import Moment, zone_of
 from services.directory import store as directory
 from services.follow_up import events
-from services.follow_up.domain.links import Contact, Link, answered, birth_hash, is_birth_date, link_hash, refusal, tried
+from services.follow_up.domain.links import (
+    Contact,
+    Link,
+    answered,
+    birth_hash,
+    is_birth_date,
+    link_hash,
+    refusal,
+    tried,
+    tried_anew,
+)
 from services.follow_up.domain.reminders import Appointment, Rung, planned, settled
 from services.follow_up.store import messages as store
 from services.runtime.database import Reader
@@ -109,7 +119,10 @@ class Messages:
     async def set_contact(
         self, patient: UUID, wanted: ContactWanted, by: str, read: Reader, context: Context
     ) -> tuple[Changes, Contact]:
-        """Where a patient is reached; whole, as staff or the patient themself say it."""
+        """Where a patient is reached; whole, as staff or the patient themself say it.
+
+        With another birth date than before, the tries that were counted against the old one count for nothing.
+        """
         known = await store.contact(read, patient)
         salt = secrets.token_bytes(16)
         entry = Contact(
@@ -124,16 +137,24 @@ class Messages:
             known.version if known else 0,
         )
         row = store.contact_row(entry)
-        return Changes(rows=[row], patient=str(patient)), replace(entry, version=row.version)
+        corrected = known is not None and not is_birth_date(known, wanted.birth_date)
+        links = await store.tried_links(read, patient, context.now) if corrected else []
+        anew = [store.link_row(tried_anew(link)) for link in links]
+        return Changes(rows=[row, *anew], patient=str(patient)), replace(entry, version=row.version)
 
     # --- planning --------------------------------------------------------------------------------------------------
 
     def plan(self, about: Appointment, zone: str, status: str, known: Sequence[Rung], context: Context) -> Changes:
-        """The messages of an appointment as it is now: what no longer fits is withdrawn, and only what is new is planned."""
+        """The messages of an appointment as it is now: what no longer fits is withdrawn, and only what is new is planned.
+
+        What went out, or may have, is not planned again: in another zone its hour may be ahead once more.
+        """
         wanted: tuple[Rung, ...] = ()
         if status == "active":
             ids = [uuid_utils.compat.uuid7() for _ in range(_POSSIBLE)]
             wanted = planned(about, zone, context.now, ids, self.rules("cadence", context, about.zone))
+        told = {(one.rung, one.about_at) for one in known if one.status != "planned"}
+        wanted = tuple(one for one in wanted if (one.rung, one.about_at) not in told)
         stays = {(one.rung, one.due_at, one.about_at, one.zone) for one in wanted}
         gone = [one for one in known if (one.rung, one.due_at, one.about_at, one.zone) not in stays]
         there = {(one.rung, one.due_at, one.about_at, one.zone) for one in known}
@@ -141,8 +162,8 @@ class Messages:
         return self._planned(new, self.withdrawn(gone, context))
 
     def withdrawn(self, known: Sequence[Rung], context: Context) -> Changes:
-        """Messages that will not go out."""
-        gone = [settled(one, "withdrawn", context.now) for one in known]
+        """Those of some messages that still wait will not go out."""
+        gone = [settled(one, "withdrawn", context.now) for one in known if one.status == "planned"]
         return Changes(
             rows=[store.reminder_row(one) for one in gone],
             events=[events.reminder_settled(one) for one in gone],

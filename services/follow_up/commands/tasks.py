@@ -17,7 +17,19 @@ from services.runtime.messaging.ladders import Ladder, Rung
 from services.screening import store as screening
 from services.therapies.evidence import Thresholds
 
-__all__ = ["CHECKS", "DAY_7", "TASK_DUE", "TASK_OVERDUE", "complete", "ladders", "merged", "opened", "overdue", "voided"]
+__all__ = [
+    "CHECKS",
+    "DAY_7",
+    "SERIOUS",
+    "TASK_DUE",
+    "TASK_OVERDUE",
+    "complete",
+    "ladders",
+    "merged",
+    "opened",
+    "overdue",
+    "voided",
+]
 
 TASK_DUE = "follow_up.task-due"
 """Timer: a task should have been done by now."""
@@ -25,6 +37,8 @@ DAY_7 = "follow_up.day-7"
 """Timer: the last infusion was a week ago."""
 TASK_OVERDUE = "follow-up.task-overdue"
 """Page: nobody has done in time what a patient is owed between visits."""
+SERIOUS = "serious-event-review"
+"""Task: a patient has died, and a prescriber looks at what was done for them (decision B6)."""
 CHECKS = {"check-24h": "24h", "welfare": "welfare"}
 """Tasks that are checks of a patient, as events call them; each asks for a suicide screen of its own."""
 

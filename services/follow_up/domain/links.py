@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-__all__ = ["TRIES", "Contact", "Link", "answered", "birth_hash", "is_birth_date", "link_hash", "refusal", "tried"]
+__all__ = ["TRIES", "Contact", "Link", "answered", "birth_hash", "is_birth_date", "link_hash", "refusal", "tried", "tried_anew"]
 
 TRIES = 5
 """How often a birth date may be given wrongly before a link is dead (decision B11)."""
@@ -78,6 +78,11 @@ def answered(link: Link, *instruments: str, owes_screen: bool) -> Link:
     known = (*link.answered, *instruments)
     whole = set(known) == set(link.instruments) and not owes_screen
     return replace(link, answered=known, status="used" if whole else link.status)
+
+
+def tried_anew(link: Link) -> Link:
+    """The birth date that was known was wrong: the tries before count for nothing."""
+    return replace(link, tries=0, status="open")
 
 
 def tried(link: Link) -> Link:

@@ -12,8 +12,8 @@ class CareTask:
     """Something that somebody of a role has to do.
 
     Attributes:
-        kind: ``check-24h``, ``welfare``, ``hospital-call``, ``day-7-review``, ``futility-review``, ``relapse-review`` or
-            ``message-uncertain``.
+        kind: ``check-24h``, ``welfare``, ``hospital-call``, ``day-7-review``, ``futility-review``, ``relapse-review``,
+            ``serious-event-review``, ``birth-date-check`` or ``message-uncertain``.
     """
 
     id: UUID

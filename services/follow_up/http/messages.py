@@ -31,6 +31,7 @@ _STAFF = frozenset({Role.FRONT_DESK, Role.NURSE, Role.PRESCRIBER, Role.THERAPIST
 
 _LINK = ProblemType("link-not-valid", 401, "This link is not valid any more")
 _BIRTH = ProblemType("birth-date-wrong", 403, "This is not the birth date that the clinic knows; five tries end the link")
+_NOT_ACTIVE = ProblemType("patient-not-active", 409, "This patient is not treated here now")
 _NOBODY = ProblemType("nobody-on-duty", 409, "Nobody is on duty to read the answers now: in a crisis call or text 988")
 _ASKED = ProblemType("not-asked", 409, "The link does not ask for this, or it was answered already")
 _MALFORMED = ProblemType("answers-malformed", 422, "These are not answers to this questionnaire")
@@ -185,6 +186,7 @@ def routes(messages: Messages) -> tuple[Route, ...]:
             status=202,
             command=_ask(messages),
             idempotency=KEY_REQUIRED,
+            errors=(_NOT_ACTIVE,),
         ),
         Route(
             name="open_link",
@@ -295,9 +297,11 @@ def _list_messages(asked: Asked[Any, PatientPath]) -> Find:
 
 def _ask(messages: Messages) -> Callable[[Asked[Any, PatientPath]], Decide]:
     def command(asked: Asked[Any, PatientPath]) -> Decide:
-        async def decide(read: Reader, context: Context) -> Changes:
+        async def decide(read: Reader, context: Context) -> Changes | Rejected:
             patient = asked.path.patient
-            zone = (await store.recipients(read, [patient])).get(patient, ("UTC", "", ""))[0]
+            zone, _, status = (await store.recipients(read, [patient])).get(patient, ("UTC", "", "active"))
+            if status != "active":
+                return Rejected(_NOT_ACTIVE.code, final=False)
             changes = messages.ask(patient, zone, context.now, context)
             return replace(changes, reply=reply(Asking(patient=patient), 202))
 

@@ -1,5 +1,6 @@
 """SQL of the contact book, messages and links."""
 
+import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
@@ -14,16 +15,19 @@ __all__ = [
     "link_by_hash",
     "link_row",
     "links",
-    "planned_of",
+    "plan_row",
+    "plans_off",
     "recipient_row",
     "recipients",
     "reminder",
     "reminder_row",
     "reminders",
+    "rungs_of",
     "session_fact",
     "session_facts",
     "session_row",
     "sessions_of",
+    "tried_links",
     "visit_row",
     "visits_of",
 ]
@@ -95,6 +99,17 @@ def session_row(wanted: SessionFact) -> Put:
     return Put("session_fact", {"session": wanted.session}, values)
 
 
+async def plans_off(read: Reader, patients: Collection[UUID]) -> frozenset[UUID]:
+    """Plans of patients that are held or stopped."""
+    rows = await read.fetch("select plan from plan_fact where patient = any($1) and not active", list(patients))
+    return frozenset(row["plan"] for row in rows)
+
+
+def plan_row(plan: UUID, patient: UUID, *, active: bool) -> Put:
+    """What is kept of a plan."""
+    return Put("plan_fact", {"plan": plan}, {"patient": patient, "active": active})
+
+
 async def visits_of(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, list[VisitFact]]:
     """Visits of patients, in time order."""
     rows = await read.fetch(
@@ -124,9 +139,12 @@ async def reminder(read: Reader, reminder_id: UUID) -> Rung | None:
     return None if row is None else Rung(*row.values())
 
 
-async def planned_of(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, list[Rung]]:
-    """Messages of patients that have not gone out, by what they are about."""
-    rows = await read.fetch(f"{_REMINDER} where patient = any($1) and status = 'planned' order by due_at, id", list(patients))
+async def rungs_of(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, list[Rung]]:
+    """Messages of patients that wait, went out or may have gone out, by what they are about."""
+    rows = await read.fetch(
+        f"{_REMINDER} where patient = any($1) and status in ('planned', 'sent', 'uncertain') order by due_at, id",
+        list(patients),
+    )
     found: dict[UUID, list[Rung]] = {}
     for row in rows:
         found.setdefault(row["about"], []).append(Rung(*row.values()))
@@ -165,6 +183,17 @@ async def link_by_hash(read: Reader, token_hash: bytes) -> Link | None:
 async def links(read: Reader, patients: Collection[UUID]) -> list[Link]:
     """Open links of patients."""
     rows = await read.fetch(f"{_LINK} where patient = any($1) and status = 'open' order by made_at", list(patients))
+    return [_link(row) for row in rows]
+
+
+async def tried_links(read: Reader, patient: UUID, at: dt.datetime) -> list[Link]:
+    """Links of a patient who is treated here that wrong birth dates were given for, and whose time is not over."""
+    rows = await read.fetch(
+        f"""{_LINK} where patient = $1 and tries > 0 and status in ('open', 'dead') and expires_at > $2
+            and not exists (select 1 from recipient r where r.patient = $1 and r.status <> 'active')""",
+        patient,
+        at,
+    )
     return [_link(row) for row in rows]
 
 

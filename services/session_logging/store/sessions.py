@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from services.directory import store as directory
 from services.runtime.database import Reader, Record
 from services.runtime.messaging.changes import Append, Put, Row
 from services.session_logging.domain.sessions import CaseFacts, Entry, Kind, Review, Session, SessionState, Terms
@@ -108,7 +109,8 @@ async def patient_of(read: Reader, table: str, identifier: UUID) -> UUID | None:
 async def infusions(read: Reader, patient: UUID, session_id: UUID) -> list[dt.datetime]:
     """When the patient's other infusions began."""
     rows = await read.fetch(
-        "select started_at from session where patient = $1 and id <> $2 and started_at is not null order by started_at",
+        f"""select started_at from session where patient in {directory.RECORDS} and id <> $2 and started_at is not null
+            order by started_at""",
         patient,
         session_id,
     )
@@ -118,7 +120,7 @@ async def infusions(read: Reader, patient: UUID, session_id: UUID) -> list[dt.da
 async def last_weight(read: Reader, patient: UUID, session_id: UUID) -> str | None:
     """The weight that the dose of the last infusion was calculated on."""
     found: str | None = await read.fetchval(
-        """select dose->>'weight' from session where patient = $1 and id <> $2 and started_at is not null
+        f"""select dose->>'weight' from session where patient in {directory.RECORDS} and id <> $2 and started_at is not null
            order by started_at desc limit 1""",
         patient,
         session_id,
@@ -129,7 +131,7 @@ async def last_weight(read: Reader, patient: UUID, session_id: UUID) -> str | No
 async def open_others(read: Reader, patient: UUID, session_id: UUID) -> bool:
     """Whether another session of the patient is going on."""
     found: bool = await read.fetchval(
-        """select exists (select 1 from session where patient = $1 and id <> $2
+        f"""select exists (select 1 from session where patient in {directory.RECORDS} and id <> $2
                           and state not in ('scheduled', 'closed'))""",
         patient,
         session_id,
@@ -286,12 +288,15 @@ def plan_row(plan_id: UUID, values: Mapping[str, object]) -> Put:
 
 
 async def risks(read: Reader, patient: UUID, since: dt.datetime) -> Sequence[tuple[str, dt.datetime, dt.datetime]]:
-    """Levels that other services have found in answers since an instant: the last of each, and every grave one; each with when
-    it was answered and heard.
+    """Levels that other services have found in a person's answers since an instant, under whichever id: the last of each, and
+    every grave one; each with when it was answered and heard.
     """
     rows = await read.fetch(
-        """select level, assessed_at, assessed_at as heard_at from risk_fact where patient = $1 and assessed_at >= $2
-           union all select level, assessed_at, heard_at from risk_found where patient = $1 and assessed_at >= $2""",
+        f"""with known as (select patient from {directory.RECORDS} known)
+            select level, assessed_at, assessed_at as heard_at from risk_fact
+            where patient in (select patient from known) and assessed_at >= $2
+            union all select level, assessed_at, heard_at from risk_found
+            where patient in (select patient from known) and assessed_at >= $2""",
         patient,
         since,
     )
@@ -322,7 +327,8 @@ async def review(read: Reader, review_id: UUID) -> Review | None:
 async def open_review(read: Reader, patient: UUID, but: UUID | None = None) -> Review | None:
     """A review of an earlier session that a prescriber has not decided."""
     row = await read.fetchrow(
-        f"{_REVIEW} where patient = $1 and decision is null and ($2::uuid is null or session <> $2) order by opened_at limit 1",
+        f"""{_REVIEW} where patient in {directory.RECORDS} and decision is null and ($2::uuid is null or session <> $2)
+            order by opened_at limit 1""",
         patient,
         but,
     )
