@@ -1,28 +1,45 @@
 """docker-compose.yml and Dockerfile say what the code says. No container engine is needed to find that out."""
 
 import copy
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic_settings import BaseSettings
 
+from services.cli import settings_table
 from services.cli.catalogue import load_services
 from services.cli.main import cli
 from services.cli.operate.access import OperatorSettings
 from services.cli.stack.jars import KAFKA_VERSION
 from services.cli.stack.livekit import LIVEKIT_VERSION, WEBHOOK
 from services.cli.stack.postgres import MAJOR, MAX_CONNECTIONS
+from services.cli.stack.settings import StackSettings
 from services.follow_up.settings import MessageSettings
 from services.runtime import serve
 from services.runtime.service import Service
-from services.runtime.settings import DatabaseSettings, KafkaSettings, ServiceSettings
+from services.runtime.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    ServiceSettings,
+    Settings,
+    SettingsError,
+    load,
+    load_service,
+)
+from services.session_logging.settings import SampleSettings
+from services.staff_dashboard.settings import BoardSettings
 from services.video_visits.settings import LiveKitSettings
 
 ROOT = Path(__file__).parents[2]
@@ -48,9 +65,41 @@ def variables(*sections: type[BaseSettings]) -> set[str]:
     return found
 
 
-OWN_READS = {"video-visits": variables(LiveKitSettings), "follow-up": variables(MessageSettings)}
+OWN: dict[str, type[Settings]] = {
+    "follow-up": MessageSettings,
+    "session-logging": SampleSettings,
+    "staff-dashboard": BoardSettings,
+    "video-visits": LiveKitSettings,
+}
+"""Settings of one service alone."""
 SERVICE_READS = variables(*get_type_hints(ServiceSettings).values())
 JOBS_READ = variables(DatabaseSettings, KafkaSettings, OperatorSettings)
+
+
+def does_not_start(name: str, service: Service, environment: Mapping[str, str]) -> Sequence[str]:
+    """What a service's own start says of this environment, in production. Its ladders are left out: they want signed figures,
+    which no file of this repository may hold."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for variable in [known for known in os.environ if known.startswith("TELEMED_")]:
+            patch.delenv(variable)
+        for variable, value in environment.items():
+            given = re.sub(r"\$\{\w+:\?[^}]*\}", "https://id.example.org", str(value))
+            if given.startswith("/run/secrets/"):
+                secret = Path(folder) / Path(given).name
+                secret.write_text(_SEAL_KEY if secret.suffix == ".pem" else "a secret", encoding="ascii")
+                given = str(secret)
+            patch.setenv(variable, given)
+        try:
+            if name in OWN:
+                load(OWN[name])
+            runtime = serve.build(replace(service, ladders=dict), load_service())
+            serve._authenticate(runtime)
+        except SettingsError as error:
+            return error.problems
+    return ()
+
+
+_SEAL_KEY = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def complaints(document: Document, services: Sequence[Service]) -> list[str]:
@@ -77,7 +126,7 @@ def complaints(document: Document, services: Sequence[Service]) -> list[str]:
         expect(stanza.get("cap_drop") == ["ALL"], f"{name}: keeps capabilities")
         expect("no-new-privileges:true" in stanza.get("security_opt", []), f"{name}: may gain privileges")
         environment: Document = stanza.get("environment", {})
-        reads = SERVICE_READS | OWN_READS.get(name, set()) if name in expected else JOBS_READ
+        reads = SERVICE_READS | variables(*filter(None, [OWN.get(name)])) if name in expected else JOBS_READ
         for variable in environment:
             expect(variable in reads, f"{name}: nothing reads {variable}")
         for variable, value in environment.items():
@@ -93,6 +142,14 @@ def complaints(document: Document, services: Sequence[Service]) -> list[str]:
         expect(given[:1] == ["services.cli.main"], f"{name}: does not run the command line")
         expect(given[1 : 1 + len(command)] == command, f"{name}: does not run `telemed {' '.join(command)}`")
         expect(job.get("restart") == "no", f"{name}: is not one-shot")
+        environment = job.get("environment", {})
+        url = str(environment.get("TELEMED_DATABASE_URL", ""))
+        expect(url.startswith("postgresql://telemed_owner@postgres:"), f"{name}: is not the database's owner")
+        password = environment.get("TELEMED_DATABASE_PASSWORD_FILE")
+        expect(password == "/run/secrets/owner.password", f"{name}: has another role's password")
+        expect(environment.get("TELEMED_SECRETS_DIR") == "/run/secrets", f"{name}: does not find the roles' passwords")
+    broker = document.get("x-kafka-settings", {}).get("TELEMED_KAFKA_BOOTSTRAP")
+    expect(stanzas.get("topics", {}).get("environment", {}).get("TELEMED_KAFKA_BOOTSTRAP") == broker, "topics: no Kafka")
     secrets_of_migrate = set(stanzas.get("migrate", {}).get("secrets", []))
 
     for name in set(expected) & ours:
@@ -111,6 +168,12 @@ def complaints(document: Document, services: Sequence[Service]) -> list[str]:
         probe = " ".join(map(str, stanza.get("healthcheck", {}).get("test", [])))
         expect(f"http://127.0.0.1:{port}{_HEALTH_PATH}'" in probe, f"{name}: health is not asked at :{port}{_HEALTH_PATH}")
         expect(stanza.get("stop_grace_period") == "20s", f"{name}: stop_grace_period is not 20s")
+        board = expected["staff-dashboard"].port
+        origin = environment.get("TELEMED_HTTP_BOARD_ORIGIN")
+        expect(origin == f"http://127.0.0.1:{board}", f"{name}: the board's page may not call it")
+        heads = environment.get("TELEMED_AUDIT_HEADS_FILE")
+        expect(heads == f"/var/lib/telemed-audit/{service.name}.heads", f"{name}: keeps its seals where they do not last")
+        expect("audit:/var/lib/telemed-audit" in stanza.get("volumes", []), f"{name}: its seals go with the container")
         waits_for = {other: state.get("condition") for other, state in stanza.get("depends_on", {}).items()}
         for other in JOBS:
             expect(waits_for.get(other) == "service_completed_successfully", f"{name}: does not wait for {other}")
@@ -226,6 +289,46 @@ def test_the_checker_finds_each_disagreement(change: Callable[[Document], None],
     document = yaml.safe_load(yaml.dump(document, Dumper=_NoAliases))
     change(document)
     assert any(complaint in found for found in complaints(document, services)), complaints(document, services)
+
+
+# Says the default aloud, so that nobody takes it for safe elsewhere.
+_WORDS_ONLY = {"TELEMED_KAFKA_SECURITY_PROTOCOL"}
+
+
+def with_environment(document: Document, name: str, environment: Document) -> Document:
+    """The file, with another environment for one container."""
+    stanzas = document["services"]
+    return {**document, "services": {**stanzas, name: {**stanzas[name], "environment": environment}}}
+
+
+def test_every_service_starts_with_what_it_is_given_and_no_variable_can_go_missing_unnoticed() -> None:
+    document, services = compose_file(), load_services()
+    named = {service.name.replace("_", "-"): service for service in services}
+    unnoticed = set()
+    for name in {*named, *JOBS}:
+        environment = document["services"][name]["environment"]
+        service = named.get(name)
+        assert not service or does_not_start(name, service, environment) == ()
+        for variable in environment:
+            rest = {one: value for one, value in environment.items() if one != variable}
+            found = complaints(with_environment(document, name, rest), services)
+            if not found and not (service and does_not_start(name, service, rest)):
+                unnoticed.add(variable)
+    assert unnoticed == _WORDS_ONLY
+
+
+def test_a_variable_of_one_service_alone_is_known_to_that_one_only() -> None:
+    document, more = compose_file(), {"TELEMED_BOARD_CLIENT_ID": "board"}
+    found = {
+        name: complaints(with_environment(document, name, document["services"][name]["environment"] | more), load_services())
+        for name in ("staff-dashboard", "clinic")
+    }
+    assert found == {"staff-dashboard": [], "clinic": ["clinic: nothing reads TELEMED_BOARD_CLIENT_ID"]}
+
+
+def test_every_settings_class_of_a_service_is_known_here() -> None:
+    of_all = {*get_type_hints(ServiceSettings).values(), OperatorSettings, StackSettings}
+    assert set(settings_table.SECTIONS.values()) - of_all == set(OWN.values())
 
 
 class _NoAliases(yaml.SafeDumper):

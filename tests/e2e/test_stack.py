@@ -11,6 +11,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -28,6 +29,7 @@ from services.cli.stack.settings import StackSettings
 from tests.e2e.stack_service.app import SERVICE
 
 T = TypeVar("T")
+PORTS = ("POSTGRES_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "SMTP_PORT", "MAIL_PORT", "ISSUER_PORT", "SERVICE")
 PARTS = ("stack_note", "kafka", "issuer", "mail", "postgres")
 _STARTS_S = 60.0
 
@@ -66,13 +68,7 @@ class Stack:
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("TELEMED_") or name == "TELEMED_CACHE"
         }
-        self.ports = dict(
-            zip(
-                ("POSTGRES_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "SMTP_PORT", "MAIL_PORT", "ISSUER_PORT", "SERVICE"),
-                free_ports(7),
-                strict=True,
-            )
-        )
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.environment |= {f"TELEMED_STACK_{name}": str(port) for name, port in self.ports.items() if name != "SERVICE"}
         self.environment |= {
             "TELEMED_HOME": str(home),
@@ -336,7 +332,7 @@ def test_detached_second_up_refused_and_fresh(stack: Stack) -> None:
     stack.assert_nothing_left(everything)
 
 
-@pytest.mark.parametrize("part", ["POSTGRES_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "SMTP_PORT", "MAIL_PORT", "SERVICE"])
+@pytest.mark.parametrize("part", PORTS)
 def test_port_in_use(stack: Stack, part: str) -> None:
     with socket.create_server((HOST, stack.ports[part])):
         error = one_line(stack.call("up"))
@@ -374,6 +370,19 @@ def test_too_little_room(stack: Stack, what: str) -> None:
     error = one_line(stack.call("up", **{f"TELEMED_STACK_MIN_{what.upper()}_MB": "999999999"}))
     assert f"too little {what}" in error
     assert "999999999 MB needed" in error
+    stack.assert_nothing_left()
+
+
+def test_too_little_room_for_the_download(stack: Stack, tmp_path: Path) -> None:
+    """The folder of what is downloaded may lie on a smaller disk than the data."""
+    free = {folder: shutil.disk_usage(folder).free // 2**20 for folder in (tmp_path, Path("/dev/shm"))}  # noqa: S108
+    small, large = sorted(free, key=lambda folder: free[folder])
+    assert free[large] - free[small] > 100, "two file systems with the same room"
+    with tempfile.TemporaryDirectory(dir=large) as home:
+        needed = str((free[small] + free[large]) // 2)
+        cache = {"TELEMED_CACHE": str(small / "none" / "yet"), "TELEMED_STACK_MIN_DISK_MB": needed}
+        error = one_line(stack.call("up", TELEMED_HOME=home, **cache))
+    assert f"MB free at {small}, {needed} MB needed" in error
     stack.assert_nothing_left()
 
 

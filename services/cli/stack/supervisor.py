@@ -263,12 +263,14 @@ class Supervisor:
             raise StackError(
                 f"too little memory: {available} MB available, {settings.min_memory_mb} MB needed (TELEMED_STACK_MIN_MEMORY_MB)"
             )
-        room = shutil.disk_usage(self._home.folder).free // 2**20
-        if room < settings.min_disk_mb:
-            raise StackError(
-                f"too little disk: {room} MB free at {self._home.folder}, {settings.min_disk_mb} MB needed "
-                "(TELEMED_STACK_MIN_DISK_MB)"
-            )
+        # The data's folder, and the one that a download goes to, or the nearest one above it that is there.
+        cache = self._cache.expanduser().absolute()
+        for folder in (self._home.folder, next(one for one in (cache, *cache.parents) if one.exists())):
+            room = shutil.disk_usage(folder).free // 2**20
+            if room < settings.min_disk_mb:
+                raise StackError(
+                    f"too little disk: {room} MB free at {folder}, {settings.min_disk_mb} MB needed (TELEMED_STACK_MIN_DISK_MB)"
+                )
         wanted: list[tuple[int, str]] = [(part.record.port, part.record.name) for part in self._servers]
         if not self._external.smtp:
             wanted.append((settings.port(settings.smtp_port), "mail (SMTP)"))
