@@ -207,6 +207,10 @@ def test_a_nurses_acknowledgement_ends_only_the_nurses_page() -> None:
 
 def test_a_stop_pages_everyone_at_once_and_an_amber_waits_for_its_recheck() -> None:
     assert [who for at, who in pages("STOP", 0) if at == 0] == ["clinic-wide", "nurse", "prescriber"]
+    # It calls for as long as a RED does, and a nurse's acknowledgement ends only the nurse's calls.
+    assert [at for at, _ in pages("STOP", 600)] == [0, 0, 0, 60, 60, 120, 120, 180, 180]
+    assert [at for at, _ in pages("STOP", 600, nurse_acknowledged_at=30)] == [0, 0, 0, 60, 120, 180]
+    assert [at for at, _ in pages("STOP", 600, nurse_acknowledged_at=30, prescriber_at=100)] == [0, 0, 0, 60]
     assert pages("AMBER", 299) == []
     assert pages("AMBER", 300) == [(300, "second nurse, recheck missing")]
     assert pages("AMBER", 900, rechecked_at=200) == []
