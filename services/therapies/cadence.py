@@ -104,9 +104,9 @@ def due_pages(
 ) -> tuple[Page, ...]:
     """Every page of an alert that was due by ``now``, from the signed ladders.
 
-    Two ladders for a RED and for a STOP: a nurse's acknowledgement ends only the nurse's; the prescriber's runs until a prescriber
-    acknowledged or is at the bedside. A pause that nobody recorded is paged again. An AMBER without its recheck pages a second
-    nurse.
+    Two ladders for a RED and for a STOP: a nurse's acknowledgement ends only the nurse's; the prescriber's runs until a
+    prescriber acknowledged or is at the bedside. A pause that nobody recorded is paged again. An AMBER without its recheck
+    pages a second nurse.
     """
     ends = {"red": nurse_acknowledged_at, "red prescriber": prescriber_at, "red pause": pause_recorded_at}
     by_tier: dict[str, dict[str, dt.datetime | None]] = {
