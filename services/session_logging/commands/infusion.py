@@ -26,10 +26,10 @@ from services.session_logging.commands.room import (
     written,
 )
 from services.session_logging.domain import totals
-from services.session_logging.domain.alarms import human_stop
+from services.session_logging.domain.alarms import STOPS, human_stop
 from services.session_logging.domain.drug import Rescue
 from services.session_logging.domain.gates import overridden, resume_case, worst_today
-from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
+from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move, newest
 from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
@@ -239,9 +239,13 @@ class Infusion:
 
     async def _is_called(self, session_id: UUID, read: Reader) -> bool:
         """Whether everybody is being called for a human's STOP already, and nobody has answered yet."""
-        known = await alarms.alerts(read, session_id)
-        stops = [one for one in known if one.status == "open" and one.family.startswith("stopped:")]
-        return any(one.nurse_at is None and one.prescriber_at is None for one in stops)
+        last = newest(await store.entries(read, session_id), Kind.END, Kind.EMERGENCY)
+        why = last and (last.data.get("code") or last.data.get("reason"))
+        if last is None or why not in STOPS:
+            return False
+        alert = await alarms.alert(read, human_stop(session_id, why, last.at))
+        # Its pages come before it: none is there in the instant before the timer of its STOP has told what follows.
+        return alert is None or (alert.status == "open" and alert.nurse_at is None and alert.prescriber_at is None)
 
     async def _has_witnessed(self, session_id: UUID, by: UUID, read: Reader) -> bool:
         """Whether somebody who wants to give the drug has witnessed that a part of it was thrown away."""

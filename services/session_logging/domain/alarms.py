@@ -41,6 +41,7 @@ from services.therapies.ketamine.alerts import (
 )
 
 __all__ = [
+    "STOPS",
     "UNITS",
     "Raised",
     "Sample",
@@ -215,7 +216,7 @@ _EVENTS: Final = {
     Kind.SHIFT_OVER: EventKind.NO_NURSE,
     Kind.EMERGENCY: EventKind.STOPPED,
 }
-_STOPS: Final = ("patient-asked", "emergency")
+STOPS: Final = ("patient-asked", "emergency")
 """Why a human ends an infusion at once; consent that is withdrawn has an alert of its own."""
 
 
@@ -227,7 +228,7 @@ def _of_entry(entry: Entry) -> list[Reading | Event]:
         return []
     code = entry.data["code"] if kind in (EventKind.DECISION_NEEDED, EventKind.STOPPED) else ""
     found: list[Reading | Event] = [Event(id=str(entry.id), at=entry.at, recorded_at=entry.recorded_at, kind=kind, code=code)]
-    if entry.kind == Kind.END and (why := entry.data.get("reason")) in _STOPS:
+    if entry.kind == Kind.END and (why := entry.data.get("reason")) in STOPS:
         stopped = EventKind.STOPPED
         found.append(Event(id=f"stop:{entry.id}", at=entry.at, recorded_at=entry.recorded_at, kind=stopped, code=why))
     return found
@@ -306,7 +307,7 @@ def _above(other: Raised, one: Raised, at: dt.datetime) -> bool:
 
 def human_stop(session: UUID, reason: str, at: dt.datetime) -> UUID:
     """Id of the alert that follows from an infusion that a human has ended then."""
-    kind = EventKind.STOPPED if reason in _STOPS else EventKind.CONSENT_WITHDRAWN
+    kind = EventKind.STOPPED if reason in STOPS else EventKind.CONSENT_WITHDRAWN
     family = event_family(kind, reason if kind is EventKind.STOPPED else "")
     return raised_id(session, alert_key(family, EVENT_ALERTS[kind][1], at))
 
