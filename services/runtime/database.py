@@ -2,7 +2,8 @@
 
 Hazards of asyncpg that are handled here: an ``acquire`` without a timeout waits for ever; the reset query on release costs a
 round trip per request (we set no session state: locks are transaction locks, settings are ``set local``); after a lost
-connection or a cancelled await the outcome of a commit is unknown, never "rolled back".
+connection or a cancelled await the outcome of a commit is unknown, never "rolled back". Connect to the server itself: a pooler
+that lends a connection for a transaction only (pgbouncer) loses what it holds, prepared statements and ``LISTEN``.
 """
 
 import json

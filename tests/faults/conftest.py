@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pytest_asyncio
 from services.cli.stack.kafka import KafkaBroker, default_cache
 from services.cli.stack.ports import HOST, free_ports
 from services.cli.stack.postgres import PostgresServer
+from tests.support.certificates import Authority
 from tests.support.servers import Servers, make_template
 from tests.support.timings import Timings, chosen
 from tests.support.world import World, make_world
@@ -47,32 +48,55 @@ class OwnBroker:
     Attributes:
         behind: its second listener, where clients are told to come back through ``proxy``.
         proxy: port at which a test may listen.
+        safe: environment of who comes over its third listener, which asks for TLS on both sides and a password.
     """
 
     broker: KafkaBroker
     behind: int
     proxy: int
+    safe: Mapping[str, str]
 
 
 @pytest.fixture(scope="session")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
     """One for the fault tests, which take turns in tormenting it."""
-    port, controller, behind, proxy = free_ports(4)
+    port, controller, behind, proxy, safe = free_ports(5)
+    folder = tmp_path_factory.mktemp("own-broker")
+    authority, password = Authority(folder, "authority"), secrets.token_hex(8)
+    ours, theirs = authority.vouch_for("ledger"), authority.vouch_for("broker")
+    (folder / "kafka.password").write_text(password, encoding="ascii")
+    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_ledger="{password}";'
     properties = {
-        "listeners": f"PLAINTEXT://{HOST}:{port},BEHIND://{HOST}:{behind},CONTROLLER://{HOST}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port},BEHIND://{HOST}:{proxy}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"PLAINTEXT://{HOST}:{port},BEHIND://{HOST}:{behind},SAFE://{HOST}:{safe},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port},BEHIND://{HOST}:{proxy},SAFE://{HOST}:{safe}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,SAFE:SASL_SSL,CONTROLLER:PLAINTEXT",
+        "listener.name.safe.ssl.keystore.type": "PEM",
+        "listener.name.safe.ssl.keystore.location": str(theirs),
+        "listener.name.safe.ssl.truststore.type": "PEM",
+        "listener.name.safe.ssl.truststore.location": str(authority.file),
+        "listener.name.safe.ssl.client.auth": "required",
+        "listener.name.safe.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.safe.plain.sasl.jaas.config": login,
         # 6 s by default: each killed consumer would cost every test that long.
         "group.min.session.timeout.ms": "1000",
         # How often it looks for producers to forget; only a test that lowers their 24 h ever meets it.
         "producer.id.expiration.check.interval.ms": "500",
     }
-    folder = tmp_path_factory.mktemp("own-broker")
     starting = KafkaBroker.start(
         folder / "kafka", default_cache(), port=port, controller_port=controller, properties=properties
     )
     broker = asyncio.run(starting)
-    yield OwnBroker(broker, behind, proxy)
+    secured = {
+        "TELEMED_KAFKA_BOOTSTRAP": f"{HOST}:{safe}",
+        "TELEMED_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "TELEMED_KAFKA_SASL_MECHANISM": "PLAIN",
+        "TELEMED_KAFKA_USERNAME": "ledger",
+        "TELEMED_KAFKA_PASSWORD_FILE": str(folder / "kafka.password"),
+        "TELEMED_KAFKA_CA_FILE": str(authority.file),
+        "TELEMED_KAFKA_CERT_FILE": str(ours),
+        "TELEMED_KAFKA_KEY_FILE": str(ours),
+    }
+    yield OwnBroker(broker, behind, proxy, secured)
     asyncio.run(broker.stop())
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -12,11 +13,14 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
 
 from services.cli.stack.ports import HOST
 from services.runtime.messaging import kafka as clients
 from services.runtime.messaging.lanes import lane_of
 from tests.faults.conftest import OwnBroker, apart
+from tests.support.certificates import Authority
 from tests.support.ledger_checks import check_ledger
 from tests.support.load import Load
 from tests.support.producers import impersonate, remembered
@@ -52,6 +56,12 @@ class Scene:
             return await self.published() > before
 
         await eventually(more, within_s=60, what="the relay publishes")
+
+    async def waits(self) -> bool:
+        """Whether a relay stands in its transaction with events that it has read and that nobody has acknowledged."""
+        transactions = """select exists (select 1 from pg_stat_activity where datname = current_database()
+                          and application_name = 'telemed.ledger.relay' and state = 'idle in transaction')"""
+        return bool(await self.pending() and await self.world.value(transactions))
 
     async def metric(self, name: str) -> float:
         return sum([await ledger.metric(name) for ledger in self.ledgers])
@@ -131,11 +141,14 @@ async def test_row_11_a_broker_that_is_gone_costs_nobody_a_command(
 async def test_row_12_a_broker_killed_in_the_middle_of_batches_loses_and_doubles_nothing(
     scenes: list[Scene], own_broker: OwnBroker, timings: Timings
 ) -> None:
-    """Row 12: kill -9 under load, and again, then an orderly restart."""
+    """Row 12: an orderly restart under load, then kill -9 with batches in its hands, and again."""
     await spawn(scenes)
     broker = own_broker.broker
     for number in range(max(2, timings.rounds - 1)):
         if number:
+            # It stands still until a relay of each scene waits for its answer.
+            broker.send(signal.SIGSTOP)
+            await asyncio.gather(*(eventually(scene.waits, what="a batch is under way") for scene in scenes))
             await broker.kill()
             assert broker.returncode == -9
         else:
@@ -237,3 +250,30 @@ async def test_row_45_a_network_that_lets_only_one_direction_through_is_an_outag
             assert await scene.metric("telemed_relay_rebuilds_total") == 0, "the producer was replaced"
         for scene in scenes:
             await asyncio.gather(*(ledger.kill() for ledger in scene.ledgers))
+
+
+async def test_a_broker_that_asks_for_tls_a_certificate_and_a_password_is_served_as_any_other(
+    servers: Servers, own_broker: OwnBroker, tmp_path: Path, seed: int
+) -> None:
+    """Topics are made, events published and consumed, all over its own listener; and whoever lacks one of the three is out."""
+    world = apart(await make_world(servers, tmp_path, more=own_broker.safe))
+    try:
+        ledgers = [await world.spawn() for _ in range(2)]
+        async with Load(seed) as load:
+            await load.run(ledgers, 20)
+            await check_ledger(world, load)
+        known = world.kafka
+        stranger = Authority(tmp_path, "stranger")
+        forged = stranger.vouch_for("forged")
+        for wrong in (
+            {"security_protocol": "SASL_PLAINTEXT"},
+            {"ca_file": stranger.file},
+            {"cert_file": None, "key_file": None},
+            {"cert_file": forged, "key_file": forged},
+            {"password": SecretStr("another")},
+            {"username": "another"},
+        ):
+            with pytest.raises(KafkaError):
+                await clients.admin(known.model_copy(update=wrong))
+    finally:
+        await world.close()

@@ -128,6 +128,9 @@ async def test_row_36_a_database_set_back_behind_what_it_published_says_what_is_
                where a.balance is distinct from m.total"""
         )
         assert not mirrored, "the consumer follows the history of the owner"
+        for entry in lost:  # said and found above; of everything else nothing may differ
+            del load.asked[entry]
+        await check_ledger(world, load, process=heir)
 
 
 async def test_row_40_with_every_connection_in_use_the_next_are_refused_and_nothing_hangs(world: World, seed: int) -> None:

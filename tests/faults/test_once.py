@@ -27,7 +27,7 @@ async def test_rows_7_and_8_a_consumer_killed_around_its_commit_applies_everythi
         await check_ledger(world, load)
 
 
-async def test_a_timer_whose_process_dies_after_its_effect_fires_once(world: World) -> None:
+async def test_a_timer_whose_process_dies_after_its_effect_fires_once(world: World, seed: int) -> None:
     """Claim, effect and "done" are one transaction: a death in between undoes all of it."""
     doomed = await world.spawn(failpoints="timer.after_effect=kill")
     async with world.owner() as connection:
@@ -46,3 +46,6 @@ async def test_a_timer_whose_process_dies_after_its_effect_fires_once(world: Wor
 
     await eventually(all_done, what="five timers done")
     assert await world.value("select count(*) from fired") == 5
+    async with Load(seed) as load:
+        await load.run([heir], 10)
+        await check_ledger(world, load)

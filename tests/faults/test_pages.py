@@ -9,7 +9,8 @@ import pytest
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import AcknowledgePage, Changes, Context, Reply
 from tests.faults.test_timers import in_process, rounds_passed
-from tests.support.load import NO_BROKER
+from tests.support.ledger_checks import check_ledger
+from tests.support.load import NO_BROKER, Load
 from tests.support.waiting import eventually
 from tests.support.world import World
 
@@ -67,19 +68,23 @@ async def test_a_page_climbs_its_ladder_by_the_clinic_clock_without_kafka_until_
         assert "ignored" not in text.replace(str(ignored), "")
 
 
-async def test_row_54_a_page_whose_sender_was_killed_is_sent_again(world: World) -> None:
+async def test_row_54_a_page_whose_sender_was_killed_is_sent_again(world: World, seed: int) -> None:
     """Row 54 for pages: twice is better than not at all, and the copies can be told from a new page by their id."""
-    for failpoint, before, after in (("call.after_attempt", 0, 1), ("call.after_call", 1, 2)):
-        doomed = await world.spawn(failpoints=f"{failpoint}=kill@1", **NO_BROKER)
-        assert (await world.post(doomed, failpoint, f"acc-{failpoint}", page=True)).status in (0, 201)
-        assert await doomed.ended() == -signal.SIGKILL
-        assert doomed.fired() == [failpoint]
-        page = await page_of(world, failpoint)
-        assert len(mails(world, page)) == before
-        heir = await world.spawn(**NO_BROKER)
-        await eventually(partial(has_mails, world, page, after), what="sent again")
-        await rounds_passed(heir)
-        copies = mails(world, page)
-        assert len(copies) == after
-        assert len({line for text in copies for line in text.splitlines() if line.startswith("Message-ID")}) == 1
-        await heir.kill()
+    async with Load(seed) as load:
+        for failpoint, before, after in load.random.sample([("call.after_attempt", 0, 1), ("call.after_call", 1, 2)], 2):
+            doomed = await world.spawn(failpoints=f"{failpoint}=kill@1", **NO_BROKER)
+            asked = load.new(page=True)
+            assert (await load.ask(doomed, asked)).status in (0, 201)
+            assert await doomed.ended() == -signal.SIGKILL
+            assert doomed.fired() == [failpoint]
+            page = await page_of(world, asked.entry)
+            assert len(mails(world, page)) == before
+            heir = await world.spawn(**NO_BROKER)
+            await eventually(partial(has_mails, world, page, after), what="sent again")
+            await rounds_passed(heir)
+            copies = mails(world, page)
+            assert len(copies) == after
+            assert len({line for text in copies for line in text.splitlines() if line.startswith("Message-ID")}) == 1
+            await heir.kill()
+        await world.spawn()
+        await check_ledger(world, load)

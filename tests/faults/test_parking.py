@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import random
+import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -19,7 +22,7 @@ from tests.support import leaks
 from tests.support.ledger import subscriptions
 from tests.support.ledger.app import SERVICE
 from tests.support.ledger.events import ENTRY_POSTED, REGISTRY, source_of
-from tests.support.ledger_checks import CONSUMERS, check_ledger, check_secrecy
+from tests.support.ledger_checks import CONSUMERS, check_ledger
 from tests.support.load import Load
 from tests.support.raw import Raw, entry, put
 from tests.support.waiting import eventually
@@ -241,46 +244,46 @@ def later(service: Any) -> Any:
     )
 
 
-async def test_rows_23_24_27_strange_events_wait_alone_until_they_can_be_applied(world: World) -> None:
+async def test_rows_23_24_27_strange_events_wait_alone_until_they_can_be_applied(world: World, seed: int) -> None:
     """Row 23: an unknown major and a missing field wait for the next deploy, and only their aggregates with them. Row 24: an
     unknown field is ignored. Row 27: 3 before 2 waits, somebody is called when 2 does not come, and it heals when 2 does."""
+    chance = random.Random(seed)
     ledger = await world.spawn(TELEMED_MESSAGING_PARK_MAX_RETRY_S="0.3")
-    await put(
-        world,
-        [
-            entry("major", 1, type=V2.name, data={"account": "major", "amounts": [3, 4]}),
-            entry("major", 2),
-            entry("field", 1, data={"account": "field", "entry": "x", "amount": 5}),
-            entry("field", 2),
-            entry("minor", 1, data={"account": "minor", "entry": "y", "amount": 6, "balance": 6, "later": {"deep": [1]}}),
-            entry("order", 1),
-            entry("order", 3),
-            entry("order", 4),
-            entry("plain", 1),
-        ],
-    )
-    for account in ("minor", "plain", "order"):
-        await eventually(partial(reached, world, account, 1), what=f"{account} flows")
+    missing = chance.randint(2, 4)
+    after = range(missing + 1, 6)
+    ordered = {number: entry("order", number) for number in range(1, 6)}
+    sources = [
+        [entry("major", 1, type=V2.name, data={"account": "major", "amounts": [3, 4]}), entry("major", 2)],
+        [entry("field", 1, data={"account": "field", "entry": "x", "amount": 5}), entry("field", 2)],
+        [entry("minor", 1, data={"account": "minor", "entry": "y", "amount": 6, "balance": 6, "later": {"deep": [1]}})],
+        [ordered[number] for number in ordered if number != missing],
+        [entry("plain", 1)],
+    ]
+    amounts = {"major": [7, 1], "field": [5, 1], "minor": [6], "order": [1] * 5, "plain": [1]}
+    await put(world, _shuffled(chance, sources))
+    for account, sequence in (("minor", 1), ("plain", 1), ("order", missing - 1)):
+        await eventually(partial(reached, world, account, sequence), what=f"{account} flows")
 
     async def all_wait() -> bool:
-        return len(await parked(world)) == 6
+        return len(await parked(world)) == 4 + len(after)
 
     await eventually(all_wait, what="the others wait")
     assert await parked(world, "major") == [(1, "incompatible", "waiting"), (2, "behind", "waiting")]
     assert await parked(world, "field") == [(1, "incompatible", "waiting"), (2, "behind", "waiting")]
-    assert await parked(world, "order") == [(3, "gap", "waiting"), (4, "behind", "waiting")]
-    assert not await reached(world, "order", 3)
+    reasons = {number: "gap" if number == missing + 1 else "behind" for number in after}
+    assert await parked(world, "order") == [(number, reason, "waiting") for number, reason in reasons.items()]
 
     async def called() -> bool:
         return await pages(world, "runtime.gap") == [source_of("order")] * len(CONSUMERS)
 
     await eventually(called, what="a gap that does not heal calls somebody, once")
-    await put(world, [entry("order", 2)])
-    await eventually(lambda: reached(world, "order", 4), what="it heals")
+    await put(world, [ordered[missing]])
+    await eventually(lambda: reached(world, "order", 5), what="it heals")
     order = "select array_agg(sequence::int order by id) from effect where source = $1"
-    assert await world.value(order, source_of("order")) == [1, 2, 3, 4]
+    assert await world.value(order, source_of("order")) == [1, 2, 3, 4, 5]
 
-    await ledger.kill()
+    ledger.send(signal.SIGTERM)
+    assert await ledger.ended() == 0
     deployed = build(later(SERVICE), world.settings(park_first_retry_s=0.05, park_max_retry_s=0.1))
     await deployed.database.open()
     try:
@@ -296,21 +299,32 @@ async def test_rows_23_24_27_strange_events_wait_alone_until_they_can_be_applied
         await deployed.database.close()
     assert await parked(world) == []
     totals = {row["account"]: row["total"] for row in await world.rows("select account, total from total")}
-    assert totals == {"major": 8, "field": 6, "minor": 6, "order": 4, "plain": 1}
+    assert totals == {account: sum(given) for account, given in amounts.items()}
     mirrors = {row["account"]: row["total"] for row in await world.rows("select account, total from mirror")}
     assert mirrors == totals
+    async with Load(seed) as load:
+        await load.run([await world.spawn()], 10)
+        await check_ledger(world, load, foreign=amounts)
 
 
-async def test_forks_and_misplaced_events_are_never_applied_and_call_somebody(world: World) -> None:
+def _shuffled(chance: random.Random, sources: Sequence[Sequence[Raw]]) -> list[Raw]:
+    """Records of several sources in any order that keeps each source's own."""
+    turns = [left for left, count in [(iter(records), len(records)) for records in sources] for _ in range(count)]
+    chance.shuffle(turns)
+    return [next(left) for left in turns]
+
+
+async def test_forks_and_misplaced_events_are_never_applied_and_call_somebody(world: World, seed: int) -> None:
     """A known sequence under another id stops its aggregate until a named person drops it. A type on a foreign topic, or a key
     that is not the partition key, blocks nobody."""
-    await world.spawn()
+    ledger = await world.spawn()
     await put(world, [entry("fork", number) for number in (1, 2, 3)])
     await eventually(lambda: reached(world, "fork", 3), what="applied")
     forged = [entry("fork", 2), entry("fork", 3)]
     foreign = f"{world.prefix}.dead-letters"
     misplaced = [entry("lost", 1, key="somebody-else"), replace(entry("lost", 1), key=None)]
-    await put(world, [*forged, entry("fork", 4), *misplaced, entry("lost", 1), entry("lost", 2, type=DEAD_LETTERED.name)])
+    lost = [*misplaced, entry("lost", 1), entry("lost", 2, type=DEAD_LETTERED.name)]
+    await put(world, _shuffled(random.Random(seed), [[*forged, entry("fork", 4)], lost]))
     await eventually(lambda: reached(world, "lost", 1), what="the right one is applied")
 
     async def set_aside() -> bool:
@@ -336,4 +350,6 @@ async def test_forks_and_misplaced_events_are_never_applied_and_call_somebody(wo
     await eventually(lambda: reached(world, "fork", 4), what="the aggregate goes on")
     assert await world.value("select count(*) from effect where source = $1", source_of("fork")) == 4
     assert await world.value("select count(*) from audit where action = 'parked.skip' and reason <> ''") == 4
-    await check_secrecy(world, ())
+    async with Load(seed) as load:
+        await load.run([ledger], 10)
+        await check_ledger(world, load, strays=3, foreign={"fork": [1] * 4, "lost": [1]})

@@ -14,15 +14,25 @@ from aiokafka.structs import ConsumerRecord
 from schemas.envelope import Attributes, Undecodable, attributes_of
 from tests.support import leaks
 from tests.support.ledger.app import SERVICE
-from tests.support.ledger.events import ENTRY_POSTED, source_of
+from tests.support.ledger.events import ENTRY_FLAGGED, ENTRY_POSTED, source_of
 from tests.support.load import Load
 from tests.support.waiting import eventually
 from tests.support.world import Process, World
 
-__all__ = ["CONSUMERS", "check_ledger", "check_order_on_topic", "check_secrecy", "records_by_event"]
+__all__ = ["CONSUMERS", "check_ledger", "check_no_leak", "check_order_on_topic", "check_secrecy", "records_by_event"]
 
 CONSUMERS = tuple(subscription.consumer for subscription in SERVICE.subscriptions)
 _CONNECTIONS = 8 + 4 + 3 + 2 + 2  # the pools, the relay's and the sealer's own, each with one more while it is being replaced
+_TASKS = {
+    "AIOKafkaConnection._read": 12,
+    "Fetcher._proc_fetch_request": 6,
+    "Event.wait": 6,
+    "AIOKafkaClient._md_synchronizer": 3,
+}
+"""Tasks of one kind: three clients of up to three brokers, and workers that rest. Of any other kind there are two at most, of
+our two consumers: a task that is left behind by a request or by what was replaced is one too many."""
+_MEMORY = 64 * 1024 * 1024
+"""How much larger a process may be than the smallest one was when it was ready: a few megabytes are usual."""
 
 
 async def check_ledger(
@@ -33,6 +43,7 @@ async def check_ledger(
     parked: Collection[str] = (),
     strays: int = 0,
     lost: int = 0,
+    foreign: Mapping[str, Sequence[int]] | None = None,
     within_s: float = 45.0,
 ) -> dict[str, int]:
     """Wait until everything is settled (L6), then check L1 to L8.
@@ -45,6 +56,8 @@ async def check_ledger(
             their events being either applied or parked with an alarm.
         strays: undecodable or misplaced records that the test has put on the topic; each is parked for every consumer.
         lost: sessions of the database whose clients the test has lost without a word; the server does not know yet.
+        foreign: accounts whose events the test has put on the topic itself, in whatever order: their amounts in the order of
+            their sequences. No outbox knows them; they take effect like any other.
         within_s: how long everything may take to settle now that the fault is over.
 
     Returns:
@@ -60,12 +73,15 @@ async def check_ledger(
         outbox = await connection.fetch("select id, event_id, source, sequence, epoch, type, lane from outbox order by id")
         effects = await connection.fetch("select consumer, event_id, source, sequence, amount from effect order by id")
         await _written(connection, load, outbox)
-        await _applied(connection, outbox, effects, parked)
-        await _aside(connection, parked, strays)
+        await _applied(connection, outbox, effects, parked, foreign or {})
+        await _aside(connection, strays)
+        await _timers(world, connection)
+        waiting = await connection.fetchval("select count(*) from parked")
+    await _told_of_parked(alive, waiting)
     records = await world.dump()
     _published(outbox, records)
-    check_order_on_topic(records)
-    await _no_leak(world, alive, lost)
+    check_order_on_topic(records, but=[source_of(account) for account in foreign or ()])
+    await check_no_leak(world, alive, lost)
     await check_secrecy(world, load.canaries)
     published = records_by_event(records)
     duplicates = sum(len(copies) - 1 for copies in published.values())
@@ -92,13 +108,14 @@ async def _replies_are_kept(load: Load, process: Process) -> None:
 
 
 async def _settled(world: World, parked: Collection[str], strays: int, within_s: float) -> None:
-    """L6: nothing pending, and both consumers stand where the outbox ends, except for what is parked on purpose."""
+    """L6: nothing pending or due, and both consumers stand where the outbox ends, except for what is parked on purpose."""
+
+    left: dict[str, object] = {}
 
     async def done() -> bool:
         async with world.owner() as connection:
-            if await connection.fetchval("select exists (select 1 from outbox_pending)"):
-                return False
-            behind = await connection.fetchval(
+            left["pending"] = await connection.fetchval("select count(*) from outbox_pending")
+            left["behind"] = await connection.fetchval(
                 """select count(*)
                    from (select source, max(sequence) as sequence from outbox where topic = $2 group by source) o
                    cross join unnest($1::text[]) consumer
@@ -108,13 +125,20 @@ async def _settled(world: World, parked: Collection[str], strays: int, within_s:
                 world.topic,
                 list(parked),
             )
-            waiting = await connection.fetchval(
+            left["parked"] = await connection.fetchval(
                 "select count(*) from parked where not source = any($1::text[]) and not source like 'kafka:%'", list(parked)
             )
+            left["overdue"] = await connection.fetchval(
+                "select count(*) from timer where status = 'sending' or (status = 'waiting' and due_at <= runtime.clinic_now())"
+            )
             aside = await connection.fetchval("select count(*) from parked where source like 'kafka:%'")
-            return not behind and not waiting and int(aside) >= strays * len(CONSUMERS)
+            left["strays"] = max(0, strays * len(CONSUMERS) - int(aside))
+            return not any(left.values())
 
-    await eventually(done, within_s=within_s, what="L6: nothing pending, nothing behind")
+    try:
+        await eventually(done, within_s=within_s)
+    except AssertionError:
+        raise AssertionError(f"L6: not settled within {within_s} s: {left}") from None
 
 
 # --- L1, L2: nothing lost, nothing twice ---------------------------------------------------------------------------------
@@ -138,9 +162,12 @@ async def _written(connection: "asyncpg.Connection[asyncpg.Record]", load: Load,
     assert said == Counter((source_of(row["account"]), entry) for entry, row in entries.items()), (
         "L1: entries and outbox differ"
     )
+    of_account: dict[str, list[int]] = defaultdict(list)
+    for row in entries.values():
+        of_account[row["account"]].append(row["amount"])
     balances = await connection.fetch("select id, balance, version from account")
     for account in balances:
-        mine = [row["amount"] for row in entries.values() if row["account"] == account["id"]]
+        mine = of_account[account["id"]]
         assert (account["balance"], account["version"]) == (sum(mine), len(mine)), f"L2: account {account['id']}"
     sequences: dict[str, list[int]] = defaultdict(list)
     for row in outbox:
@@ -165,6 +192,7 @@ async def _applied(
     outbox: Sequence[asyncpg.Record],
     effects: Sequence[asyncpg.Record],
     parked: Collection[str],
+    foreign: Mapping[str, Sequence[int]],
 ) -> None:
     """L1-L4 of the reading side."""
     waiting: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -187,10 +215,19 @@ async def _applied(
     in_effect: dict[str, list[int]] = defaultdict(list)
     for row in effects:
         in_effect[row["source"]].append(row["sequence"])
-    for source in {row["source"] for row in outbox if row["source"].startswith("/ledger/accounts/")}:
+    events: dict[str, set[int]] = defaultdict(set)
+    for row in outbox:
+        if row["source"].startswith("/ledger/accounts/"):
+            events[row["source"]].add(row["sequence"])
+    entries: dict[str, dict[int, int]] = defaultdict(dict)
+    for row in amounts:
+        entries[row["source"]][row["sequence"]] = row["amount"]
+    for account, given in foreign.items():
+        entries[source_of(account)] = dict(enumerate(given, start=1))
+        events[source_of(account)] = set(entries[source_of(account)])
+    for source, all_of_it in events.items():
         account = source.removeprefix("/ledger/accounts/")
-        all_of_it = {row["sequence"] for row in outbox if row["source"] == source}
-        posted = {row["sequence"]: row["amount"] for row in amounts if row["source"] == source}
+        posted = entries[source]
         for consumer in CONSUMERS:
             cursor = cursors.get((consumer, source), 0)
             # L4: what is not applied stands in the parking table, nothing else is missing.
@@ -205,16 +242,48 @@ async def _applied(
         assert in_effect[source] == applied, f"L3: {source} was applied as {in_effect[source]}"
 
 
-async def _aside(connection: "asyncpg.Connection[asyncpg.Record]", parked: Collection[str], strays: int) -> None:
-    """L4: what was set aside is there with a page for every dead one, and nobody was called for nothing."""
+async def _aside(connection: "asyncpg.Connection[asyncpg.Record]", strays: int) -> None:
+    """L4: what was set aside is there. Somebody is called for what no retry can help, for a gap that does not heal, and for
+    whatever is urgent."""
     count = await connection.fetchval("select count(*) from parked where source like 'kafka:%'")
     assert count == strays * len(CONSUMERS), f"L4: {count} records aside, {strays} strays for each consumer"
     silent = await connection.fetch(
-        """select consumer, source, sequence from parked d where status = 'dead' and not exists (
-               select 1 from page p where p.dedupe_key =
-                   format('dead:%s:%s:%s:%s:%s', d.consumer, d.source, d.epoch, d.sequence, d.event_id))"""
+        """select consumer, d.source, d.sequence, d.reason from parked d, lateral (values
+               (status = 'dead', format('dead:%s:%s:%s:%s:%s', consumer, d.source, d.epoch, d.sequence, d.event_id)),
+               (alarmed_at is not null, format('gap:%s:%s:%s', consumer, d.source, d.sequence)),
+               (type = $1, format('parked:%s:%s:%s', consumer, d.source, d.sequence))) due (yes, page)
+           where due.yes and not exists (select 1 from page p where p.dedupe_key = due.page)""",
+        ENTRY_FLAGGED.name,
     )
-    assert not silent, f"L4: dead without a page: {[dict(row) for row in silent]}"
+    assert not silent, f"L4: parked without a page: {[dict(row) for row in silent]}"
+
+
+async def _told_of_parked(alive: Sequence[Process], waiting: int) -> None:
+    """L4: each parked event stands in the figure that an operator is alarmed by, of every process."""
+    for process in alive:
+
+        async def told(process: Process = process) -> bool:
+            return await process.metric("telemed_parked{") == waiting
+
+        await eventually(told, what=f"L4: {waiting} parked, and the metrics say so")
+
+
+async def _timers(world: World, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """L2 and L4 of time: a timer that is done took effect once, any other one never, and none before it was due; of a call
+    there is one mail, and for one of which nobody knows whether it was made somebody is called."""
+    timers = await connection.fetch(
+        """select t.kind, t.dedupe_key, t.status, count(f.id) as fired, coalesce(bool_or(f.at < t.due_at), false) as early,
+                  exists (select 1 from page p where p.dedupe_key = 'uncertain:' || t.dedupe_key) as called
+           from timer t left join fired f using (dedupe_key) where t.kind like 'ledger.%' group by t.id"""
+    )
+    for timer in timers:
+        key, done, uncertain = timer["dedupe_key"], timer["status"] == "done", timer["status"] == "uncertain"
+        assert timer["fired"] == done, f"L2: timer {key} is {timer['status']} and has fired {timer['fired']} times"
+        assert not timer["early"], f"L2: timer {key} fired before it was due"
+        assert timer["called"] == uncertain, f"L4: timer {key} is {timer['status']}; called: {timer['called']}"
+        if timer["kind"] == "ledger.notify":
+            mails = len(world.servers.mail.raw(f"<{key}@telemed>"))
+            assert mails in {int(done), int(done or uncertain)}, f"L2: {mails} mails of timer {key}, {timer['status']}"
 
 
 # --- L3: order -----------------------------------------------------------------------------------------------------------
@@ -232,8 +301,9 @@ def records_by_event(
     return found
 
 
-def check_order_on_topic(records: Sequence["ConsumerRecord[bytes, bytes]"]) -> None:
-    """L3: the first appearances of a source's sequences are 1, 2, 3 ... without a hole; later copies do not matter."""
+def check_order_on_topic(records: Sequence["ConsumerRecord[bytes, bytes]"], *, but: Collection[str] = ()) -> None:
+    """L3: the first appearances of a source's sequences are 1, 2, 3 ... without a hole; later copies do not matter, nor do
+    sources that a test has put on the topic itself."""
     seen: dict[tuple[str, int], list[int]] = defaultdict(list)
     for record in sorted(records, key=lambda one: (one.partition, one.offset)):
         if "ce_id" not in dict(record.headers):
@@ -242,6 +312,8 @@ def check_order_on_topic(records: Sequence["ConsumerRecord[bytes, bytes]"]) -> N
             event: Attributes = attributes_of(record.value, record.headers)
         except Undecodable:
             continue  # put there by a test
+        if event.source in but:
+            continue
         order = seen[event.source, event.epoch]
         if event.sequence not in order:
             order.append(event.sequence)
@@ -253,8 +325,9 @@ def check_order_on_topic(records: Sequence["ConsumerRecord[bytes, bytes]"]) -> N
 # --- L7: no leak ---------------------------------------------------------------------------------------------------------
 
 
-async def _no_leak(world: World, alive: Sequence[Process], lost: int) -> None:
-    """L7: no session stands in an open transaction, none too many, and every living process says that it is well."""
+async def check_no_leak(world: World, alive: Sequence[Process], lost: int = 0, memory: int = _MEMORY) -> None:
+    """L7: no session stands in an open transaction, none too many; every living process says that it is well, and holds no
+    more memory and no more tasks than one that has just begun."""
 
     async def none_open() -> bool:
         async with world.owner() as connection:
@@ -282,6 +355,25 @@ async def _no_leak(world: World, alive: Sequence[Process], lost: int) -> None:
             return bool(json.loads((await process.get("/readyz"))[1])["status"] == "ok")
 
         await eventually(healthy, what="L7: ready and not degraded")
+        await _as_at_the_beginning(world, process, memory)
+
+
+async def _as_at_the_beginning(world: World, process: Process, memory: int) -> None:
+    """L7: tasks and memory."""
+
+    async def none_left() -> bool:
+        tasks.clear()
+        tasks.update(await process.tasks())
+        return all(count <= _TASKS.get(name, 2) for name, count in tasks.items())
+
+    tasks: Counter[str] = Counter()
+    try:
+        await eventually(none_left)
+    except AssertionError:
+        raise AssertionError(f"L7: more tasks than at the beginning: {tasks}") from None
+    baseline = min(one.memory_when_ready for one in world.processes if one.memory_when_ready)
+    grown = process.memory - baseline
+    assert grown < memory, f"L7: {grown} bytes more than when the smallest one was ready"
 
 
 # --- L8: nothing about anybody in logs or metrics ------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
+import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
@@ -39,7 +40,7 @@ from tests.support.servers import LEDGER_PASSWORD, TEMPLATE, Servers
 from tests.support.tokens import bearer
 from tests.support.waiting import eventually
 
-__all__ = ["PARTITIONS", "Process", "Reply", "World", "drop_topics", "make_world"]
+__all__ = ["PARTITIONS", "Process", "Reply", "World", "drop_topics", "dump", "make_world"]
 
 PARTITIONS = 4
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,7 @@ class Process:
     popen: Program
     log: Path
     failpoint_log: Path
+    memory_when_ready: int = 0
 
     @property
     def port(self) -> int:
@@ -121,7 +123,28 @@ class Process:
                 return False
 
             await eventually(is_ready, within_s=within_s, what="ready")
+        self.memory_when_ready = self.memory_when_ready or self.memory
         return self
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it holds of the machine's memory."""
+        return int(psutil.Process(self.popen.pid).memory_info().rss)
+
+    @property
+    def _tasks(self) -> Path:
+        return self.failpoint_log.with_suffix(".tasks")
+
+    async def tasks(self) -> list[str]:
+        """What its event loop has in hand: the coroutine of each task, by name."""
+        self._tasks.unlink(missing_ok=True)
+        self.send(signal.SIGUSR1)
+
+        async def told() -> bool:
+            return self._tasks.exists()
+
+        await eventually(told, what="it tells its tasks")
+        return self._tasks.read_text(encoding="ascii").splitlines()
 
     def _still_runs(self) -> None:
         if self.popen.poll() is not None:
@@ -167,6 +190,7 @@ class World:
             "TELEMED_HTTP_PORT": "0",
             "TELEMED_FAILPOINTS": failpoints,
             "TELEMED_FAILPOINT_LOG": str(failpoint_log),
+            "LEDGER_TASKS": str(failpoint_log.with_suffix(".tasks")),
             **environment,
         }
         popen = await asyncio.to_thread(self.servers.launch, ["tests.support.ledger"], log, variables)
@@ -231,22 +255,7 @@ class World:
 
     async def dump(self, topic: str | None = None) -> list[ConsumerRecord[bytes, bytes]]:
         """Every record of a topic by partition and offset, heartbeats left out."""
-        consumer: AIOKafkaConsumer = clients.consumer(self.kafka, "dump", None, poll_records=5000)
-        await consumer.start()
-        found: list[ConsumerRecord[bytes, bytes]] = []
-        try:
-            partitions = [TopicPartition(topic or self.topic, number) for number in range(PARTITIONS)]
-            consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
-            for partition in partitions:
-                consumer.seek(partition, 0)
-            while sum([await consumer.position(partition) for partition in partitions]) < sum(ends.values()):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += records
-        finally:
-            await consumer.stop()
-        found.sort(key=lambda record: (record.partition, record.offset))
-        return [record for record in found if HEARTBEAT_HEADER not in dict(record.headers)]
+        return await dump(self.kafka, topic or self.topic)
 
     async def produce(
         self, value: bytes | None, *, key: bytes | None = None, headers: Mapping[str, bytes] | None = None, topic: str = ""
@@ -305,6 +314,26 @@ class World:
             stack.push_async_callback(connection.close)
             await connection.execute(f"drop database if exists {self.database} with (force)")
         await drop_topics(self.kafka, [SERVICE])
+
+
+async def dump(kafka: KafkaSettings, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
+    """Every record of a topic by partition and offset, heartbeats left out."""
+    consumer: AIOKafkaConsumer = clients.consumer(kafka, "dump", None, poll_records=5000)
+    await consumer.start()
+    found: list[ConsumerRecord[bytes, bytes]] = []
+    try:
+        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, 0)
+        while sum([await consumer.position(partition) for partition in partitions]) < sum(ends.values()):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found += records
+    finally:
+        await consumer.stop()
+    found.sort(key=lambda record: (record.partition, record.offset))
+    return [record for record in found if HEARTBEAT_HEADER not in dict(record.headers)]
 
 
 async def drop_topics(kafka: KafkaSettings, services: Sequence[Service]) -> None:

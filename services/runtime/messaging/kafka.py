@@ -1,7 +1,8 @@
 """Clients of Apache Kafka with every setting that matters named, because the library's defaults lose or repeat data.
 
 aiokafka by default starts at ``latest``, commits by itself, fetches without limit, and is not idempotent. Static membership is
-never set: its heartbeats cannot fence a twin, and two members with one id were seen to read everything both.
+never set: its heartbeats cannot fence a twin, and two members with one id were seen to read everything both. Transactions are
+never used: whoever lost their coordinator waited for ever, and outbox and cursors give what they would.
 """
 
 import math
@@ -74,7 +75,11 @@ async def end_producer(old: AIOKafkaProducer) -> None:
 
 
 def consumer(kafka: KafkaSettings, client_id: str, group: str | None, *, poll_records: int) -> AIOKafkaConsumer:
-    """A consumer whose offsets are only a hint: the cursor rows are the truth."""
+    """A consumer whose offsets are only a hint: the cursor rows are the truth.
+
+    Its ``getmany`` takes one partition after the other until it has enough: a backlog of one goes first, but no further than
+    the megabyte that one fetch brings of a partition, so the others wait for at most that.
+    """
     session_ms = int(kafka.session_timeout_s * 1000)
     return AIOKafkaConsumer(
         **connection_options(kafka),

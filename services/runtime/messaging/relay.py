@@ -234,7 +234,8 @@ class Relay:
             enable_seqscan="off",
             enable_bitmapscan="off",
         )
-        # The one connection that stands all the time also hears that the clinic clock was moved.
+        # The one connection that stands all the time also hears that the clinic clock was moved. A hint: one that has died
+        # without a word hears nothing (asyncpg #519), and whoever waits for it looks by itself after a while.
         await connection.add_listener("clinic_clock", lambda *_: self.unit_of_work.wake.timers.set())
         return connection
 
@@ -250,7 +251,8 @@ class Relay:
         return self._producer
 
     async def _replace_producer(self, error: BaseException) -> None:
-        """After a fatal error every later send of the old object fails as well (aiokafka #1017)."""
+        """After a fatal error (``ProducerFenced``, a sequence out of order) every later send of the old object raises the same
+        again (aiokafka #1017), so there is a new one."""
         _log.error("relay-producer-replaced", error_class=type(error).__name__)
         self.metrics.relay_rebuilds.inc()
         self._under_way = []
