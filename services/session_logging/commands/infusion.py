@@ -16,6 +16,7 @@ from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, shut_by
 from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.commands.room import (
+    RECORD_DUE,
     STOP,
     STOPPED,
     Log,
@@ -30,12 +31,24 @@ from services.session_logging.domain import totals
 from services.session_logging.domain.alarms import withdrawn
 from services.session_logging.domain.drug import Rescue
 from services.session_logging.domain.gates import resume_case
-from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move
+from services.session_logging.domain.sessions import (
+    AFTER,
+    HERE,
+    RUNNING,
+    Entry,
+    Kind,
+    Session,
+    SessionState,
+    move,
+    record_due_at,
+    record_due_on,
+    record_task,
+)
 from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.therapies import evidence
-from services.therapies.evidence import Outcome, plain
+from services.therapies.evidence import Outcome, Thresholds, plain
 from services.therapies.ketamine.gates import resume_gate
 
 __all__ = ["Infusion", "NotStaff", "given", "not_staff"]
@@ -90,6 +103,7 @@ class Infusion:
         changes = room.logged(log, running, [begun], context)
         if isinstance(changes, evidence.Rejected):
             return changes
+        changes = _record_asked(changes, running, room.pinned(session, context))
         identifier = uuid_utils.compat.uuid7()
         told = [
             events.gate_evaluated(running, identifier, "start", found.outcome, [], found.revision, context.now),
@@ -294,6 +308,16 @@ def _halted(session: Session, reason: str, by: UUID, context: Context, *, withdr
     follows = {"by": str(by), "withdrawn_at": context.now.isoformat() if withdrawn else None}
     timer = SetTimer(STOPPED, f"{STOPPED}:{said.id}", str(session.id), context.now, follows)
     return Changes(rows=rows, timers=[timer], patient=str(session.patient)), _next(halted) if halted is not session else session
+
+
+def _record_asked(changes: Changes, session: Session, rules: Thresholds) -> Changes:
+    """From the start on the record is owed, and somebody is called when nobody has signed it in time."""
+    day = record_due_on(session, rules["record.due"].elapsed)
+    assert day is not None  # noqa: S101 - it has begun
+    due = record_due_at(session, day)
+    timer = SetTimer(RECORD_DUE, f"{RECORD_DUE}:{session.id}", str(session.id), due)
+    told = events.record_asked(record_task(session.id), session, due)
+    return replace(changes, timers=[*changes.timers, timer], events=[*changes.events, told])
 
 
 async def not_staff(said: Mapping[str, Any], read: Reader) -> list[tuple[str, str]]:

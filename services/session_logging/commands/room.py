@@ -41,6 +41,7 @@ from services.therapies.regulatory import consent_text
 from services.therapies.rulebook import Rulebook
 
 __all__ = [
+    "ADVERSE_EVENT",
     "ALERT_DUE",
     "AMBER_UNCHECKED",
     "LATE_DANGER",
@@ -90,6 +91,8 @@ UNBOUND = "session.monitor-unbound"
 """Page: a monitor sends for a session that it is not bound to."""
 UNACCOUNTED = "session.drug-unaccounted"
 """Page: a session is over, and not all of its controlled drug is accounted for."""
+ADVERSE_EVENT = "session.adverse-event"
+"""Page: an adverse event is serious or grave."""
 TRANSFERRED = "session.transferred"
 """Page: a patient was taken to an emergency department."""
 VITALS_DUE = "session.vitals-due"
@@ -128,6 +131,7 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         # Their waits are timers, so that what was done meanwhile keeps the page from being raised.
         PAUSE_UNRECORDED: at_once(RESPONSIBLE),
         AMBER_UNCHECKED: at_once("nurse"),
+        ADVERSE_EVENT: at_once("prescriber"),
         TRANSFERRED: at_once("prescriber"),
         UNBOUND: at_once(RESPONSIBLE),
         LATE_DANGER: at_once("prescriber"),

@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from services.runtime.database import Reader
 from services.runtime.edge import problems
-from services.runtime.edge.fields import Code, Id, Instant, Quantity, Request, field_error
+from services.runtime.edge.fields import Code, Id, Instant, Quantity, Request
 from services.runtime.edge.problems import FieldProblem, ProblemType
 from services.runtime.edge.route import Asked, Route
 from services.runtime.messaging.changes import Context, Rejected
@@ -31,6 +31,7 @@ from services.session_logging.http.shared import (
     exact,
     in_unit,
     person,
+    some,
 )
 
 __all__ = ["NOT_STAFF", "RescueValues", "rescue", "routes"]
@@ -41,13 +42,7 @@ NOT_STAFF = ProblemType("not-staff", 422, "Who is named does not do this here")
 _READ = ProblemType("pump-read", 409, "What the pump delivered was recorded already")
 
 
-def _some(given: Quantity) -> Quantity:
-    if given.value == 0:
-        raise field_error("zero", "/value")
-    return given
-
-
-RescueDose = Annotated[Quantity, in_unit("mg", "ug", "g", "mL", "L/min"), AfterValidator(_some)]
+RescueDose = Annotated[Quantity, in_unit("mg", "ug", "g", "mL", "L/min"), AfterValidator(some)]
 
 
 class RateBody(Request):

@@ -34,6 +34,7 @@ __all__ = [
     "LOCKED",
     "MORE_THAN_BAG",
     "NURSES",
+    "ON_SITE",
     "ORDER",
     "OUTSIDE",
     "PRESCRIBERS",
@@ -58,6 +59,7 @@ __all__ = [
     "refused",
     "shown",
     "shut",
+    "some",
 ]
 
 TEAM = frozenset({Role.PRESCRIBER, Role.NURSE, Role.THERAPIST})
@@ -74,6 +76,7 @@ LATER = (
 )
 LOCKED = ProblemType("record-locked", 409, "The record is signed: only addenda are written")
 MORE_THAN_BAG = ProblemType("more-than-the-bag", 422, "The pump cannot have delivered more than the bag holds")
+ON_SITE = ProblemType("not-on-site", 403, "Only the qualified prescriber who was named as on site today")
 ORDER = ProblemType("out-of-order", 422, "The session did not stand where it stands then")
 OUTSIDE = ProblemType("not-possible", 422, "This cannot be, or the therapy's limits do not allow it")
 PUMP_UNREAD = ProblemType("pump-not-read", 409, "What the pump has delivered was not recorded")
@@ -247,7 +250,15 @@ def in_unit(*units: str) -> Any:
     return AfterValidator(check)
 
 
+def some(given: Quantity) -> Quantity:
+    """A quantity that is not nothing."""
+    if given.value == 0:
+        raise field_error("zero", "/value")
+    return given
+
+
 Volume = Annotated[Quantity, in_unit("mL")]
-Rate = Annotated[Quantity, in_unit("mL/h")]
+Rate = Annotated[Quantity, in_unit("mL/h"), AfterValidator(some)]
+"""Of a pump that runs: one that stands is paused."""
 Strength = Annotated[Quantity, in_unit("mg/mL")]
 Weight = Annotated[Quantity, in_unit("kg")]
