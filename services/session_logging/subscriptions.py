@@ -5,7 +5,7 @@ plan.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -183,7 +183,8 @@ class _Signed:
         told = [events.session_changed(one) for one in [*wanted, *(after for _, after in off)]]
         told += [events.session_closed(after) for _, after in off]
         # A plan that is held stays held: only a release makes it active again.
-        known_plan = store.plan_row(data.plan, {"patient": data.patient, "number": data.version})
+        values = {"patient": data.patient, "number": data.version, "terms": asdict(terms)}
+        known_plan = store.plan_row(data.plan, values)
         chair = [log for log in state or () if log.session.state is not SessionState.SCHEDULED]
         _, changes = _arrived(self.room, [known_plan], chair, Kind.DECISION_NEEDED, "plan-amended", context)
         rows: list[RowChange] = [store.session_row(one) for one in wanted]

@@ -10,7 +10,7 @@ from services.cli.demo.story import Story
 from services.cli.operate import acts
 from services.runtime.database import Reader
 from services.runtime.messaging.inbox import Projection
-from services.session_logging.commands.aftercare import record_task
+from services.session_logging.domain.sessions import record_task
 from services.staff_dashboard.domain import Kind, shown
 from services.staff_dashboard.store import items
 from services.staff_dashboard.subscriptions import BOARD

@@ -267,6 +267,8 @@ class AtTheChair(RuleBasedStateMachine):
 
     def act(self, act: Act) -> None:
         login, what, body = act
+        if isinstance(body, dict) and body.get("ending") == "transferred":
+            body = {**body, "called_at": self.do(self.chair.stage.now()).astimezone(dt.UTC).isoformat()}
         answer = self.post(login, what.format(patient=self.chair.patient), body)
         assert answer.status == 200 or what not in ("stop", "consent-withdrawal"), "STOP works from any state"
 

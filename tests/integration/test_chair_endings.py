@@ -143,6 +143,10 @@ async def test_who_was_given_drug_goes_home_signed_or_by_themselves_or_in_an_amb
     await chair.start(2)
     await chair.end("5.0")
     called = (await chair.stage.now()).astimezone(dt.UTC).isoformat()
+    untimed = await chair.ask("nurse.a", "closure", {"ending": "transferred"})
+    assert (untimed.status, untimed.body["errors"]) == (422, [{"pointer": "/called_at", "code": "required"}])
+    too_early = (chair.planned - dt.timedelta(hours=5)).astimezone(dt.UTC).isoformat()
+    assert (await chair.ask("nurse.a", "closure", {"ending": "transferred", "called_at": too_early})).code == "before-check-in"
     closing = {"ending": "transferred", "called_at": called}
     assert (await chair.ask("nurse.a", "closure", closing)).ok()["ending"] == "transferred"
     assert await chair.rows("select subject from page where code = 'session.transferred'") == [(chair.id,)]
@@ -179,7 +183,8 @@ async def test_follow_up_acts_on_every_ending(servers: Servers, tmp_path: Path) 
         assert await waiting(chair) == ["welfare"]
         second = chair.other(2)
         await second.arrive(2)
-        (await second.ask("nurse.a", "closure", {"ending": "transferred"})).ok()
+        called = (await second.stage.now()).astimezone(dt.UTC).isoformat()
+        (await second.ask("nurse.a", "closure", {"ending": "transferred", "called_at": called})).ok()
         assert await waiting(second) == ["hospital-call"]
         third = chair.other(3)
         await third.until(third.planned)

@@ -1,5 +1,6 @@
 """The controlled drug at a chair: drawn = given + wasted to a hundredth of a millilitre, before two people."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ async def test_a_hundredth_of_a_millilitre_blocks_and_a_witness_is_a_second_pers
         await chair.prepare()
         assert (await chair.ask("nurse.a", "wastes", {"volume": ml("0.005")})).code == "not-measurable"
         assert (await chair.ask("nurse.a", "wastes", {"volume": ml("1.01")})).code == "more-than-drawn"
+        nothing = await chair.ask("nurse.a", "wastes", {"volume": ml("0.00")})
+        assert (nothing.status, nothing.body["errors"]) == (422, [{"pointer": "/volume/value", "code": "zero"}])
+        # Not more than there is, in as many parts as anybody likes, seen or not, unless a part was none.
+        part = (await chair.ask("nurse.b", "wastes", {"volume": ml("0.60")})).ok()["waste"]
+        assert (await chair.ask("nurse.b", "wastes", {"volume": ml("0.60")})).code == "more-than-drawn"
+        at_once = await asyncio.gather(*(chair.ask("nurse.b", "wastes", {"volume": ml("0.30")}) for _ in range(2)))
+        assert sorted(one.status for one in at_once) == [201, 422], "0.90 of 1.00 mL are gone"
+        for wrong in (part, next(one.body["waste"] for one in at_once if one.status == 201)):
+            (await chair.ask("nurse.b", f"/wastes/{wrong}/error", {"reason": "Nothing was thrown away"})).ok()
         body = {"volume": ml("0.99"), "method": "rendered-irretrievable"}
         waste = (await chair.ask("nurse.b", "wastes", body)).ok()
         assert (waste["method"], waste["witness"]) == ("rendered-irretrievable", None)
@@ -81,6 +91,7 @@ async def test_a_hundredth_of_a_millilitre_blocks_and_a_witness_is_a_second_pers
         assert (refused.status, refused.code) == (403, "self-witnessed")
         (await started.ask("prescriber.a", "start")).ok()
         (await started.ask("prescriber.a", "end", {"pump_volume": ml("50.00")})).ok()
+        assert (await started.ask("nurse.a", "wastes", {"volume": ml("0.42")})).code == "more-than-drawn", "0.41 were given"
         rest = (await started.ask("nurse.a", "wastes", {"volume": ml("0.41")})).ok()
         assert (await started.ask("prescriber.a", f"/wastes/{rest['waste']}/witness")).code == "self-witnessed"
         (await started.ask("nurse.b", f"/wastes/{rest['waste']}/witness")).ok()

@@ -30,7 +30,7 @@ async def draft(chair: Chair) -> dict[str, Any]:
 
 
 async def test_a_wrong_entry_stays_and_counts_no_longer(servers: Servers, tmp_path: Path) -> None:
-    async with room(servers, tmp_path, patients=2, sessions=1) as (chair, other):
+    async with room(servers, tmp_path, patients=4, sessions=1) as (chair, other, again_on, heavy):
         await chair.start()
         (await chair.ask("nurse.a", "vitals", pressure(130))).ok()
         # Typed into the wrong chart: RED here; the alert stays until a human resolves it, and the next RED is no repetition.
@@ -88,17 +88,66 @@ async def test_a_wrong_entry_stays_and_counts_no_longer(servers: Servers, tmp_pa
         assert await other.rows(reviews, other.id) == [("correction",)]
         kept = await other.rows("select outcome from gate_evaluation where session = $1 and gate = 'start'", other.id)
         assert kept == [("OPEN",)]
+        (await other.ask("nurse.a", "end", {"pump_volume": ml("10.0")})).ok()
+        await the_gate_of_a_resume_and_the_dose(again_on, heavy)
+
+
+async def the_gate_of_a_resume_and_the_dose(chair: Chair, heavy: Chair) -> None:
+    """Each gate that an entry has fed is asked again: that of a resume, and the dose of the day."""
+    reviews = "select cause from review where session = $1"
+    await chair.start()
+    (await chair.ask("nurse.a", "pause", {"reason": "other"})).ok()
+    (await chair.ask("prescriber.a", "decisions", {"about": "resume", "start": True, "reason": "Seen at the bedside"})).ok()
+    (await chair.ask("nurse.a", "vitals", pressure(150))).ok()
+    (await chair.ask("nurse.a", "resume", {"rate": quantity("150.0", "mL/h"), "patient_agrees": True})).ok()
+    fed = await newest(chair)
+    (await chair.ask("nurse.a", f"/entries/{fed}/correction", {"reason": "159, not 150", "values": pressure(159)})).ok()
+    assert await chair.rows(reviews, chair.id) == [], "the pump would have gone on all the same"
+    fed = await newest(chair)
+    (await chair.ask("nurse.a", f"/entries/{fed}/correction", {"reason": "162, not 159", "values": pressure(162)})).ok()
+    assert await chair.rows(reviews, chair.id) == [("correction",)]
+
+    # 77 kg are more than 5 % from the 82 kg of the intake: the dose rests on the second measurement.
+    await heavy.arrive()
+    (await heavy.ask("nurse.a", "facts", {"weight": quantity("77.0", "kg"), "hcg": "negative"})).ok()
+    (await heavy.ask("nurse.a", "facts", {"weight_remeasured": True})).ok()
+    measured = await newest(heavy, "facts")
+    stock = {"strength": quantity("50", "mg/mL"), "bag": ml("100.00")}
+    assert (await heavy.ask("nurse.a", "dose", stock)).ok()["dose"]["mass"] == "38.50 mg"
+    (await heavy.ask("nurse.a", "facts", {"gait_steady": True})).ok()
+    unrelated = {"reason": "Of another patient"}
+    (await heavy.ask("nurse.a", f"/entries/{await newest(heavy, 'facts')}/correction", unrelated)).ok()
+    assert await heavy.rows(reviews, heavy.id) == []
+    (await heavy.ask("nurse.a", f"/entries/{measured}/correction", unrelated)).ok()
+    assert await heavy.rows(reviews, heavy.id) == [("correction",)]
+
+
+_RECORD_TASK = """select convert_from(body, 'UTF8')::jsonb #>> '{data,due_at}' from outbox
+                  where type like '%task-opened%' and convert_from(body, 'UTF8') like '%monitoring-record%'"""
 
 
 async def test_the_record_is_signed_when_it_is_complete_and_then_only_added_to(servers: Servers, tmp_path: Path) -> None:
     async with room(servers, tmp_path, sessions=1) as (chair,):
         await chair.start()
         await chair.tend(3)
+        # What is left in the bag is written down as thrown away before anybody has read the pump, and nobody has seen it.
+        left = (await chair.ask("nurse.a", "wastes", {"volume": ml("0.82")})).ok()["waste"]
         missing = set((await draft(chair))["missing"])
-        assert missing == {"session-open", "drug-unaccounted", "cadss6", "pump-volume"}
+        assert missing == {"session-open", "waste-unwitnessed", "drug-unaccounted", "cadss6", "pump-volume"}
+        # The record is owed from the start on: who is never closed has a clock, too.
+        opened = await chair.rows(_RECORD_TASK)
+        assert [dt.datetime.fromisoformat(due) for (due,) in opened] == [chair.planned + dt.timedelta(days=7)]
         await chair.end("100.0")
         await chair.recover()
+        (await chair.ask("nurse.a", "facts", {"concomitant": ["sedative"]})).ok()
         (await chair.discharge()).ok()
+        # All of it was given: what nobody has seen thrown away was not, and a ledger that is closed and balances stays so.
+        refused = await chair.ask("nurse.b", f"/wastes/{left}/witness")
+        assert (refused.status, refused.code) == (409, "illegal-move")
+        assert await chair.rows("select status from page where code = 'session.drug-unaccounted'") == []
+        assert set((await draft(chair))["missing"]) == {"waste-unwitnessed"}
+        (await chair.ask("nurse.a", f"/wastes/{left}/error", {"reason": "The bag was empty"})).ok()
+        assert (await draft(chair))["missing"] == []
         assert chair.started is not None
         ended = dt.datetime.fromisoformat((await chair.shown())["ended_at"])
 
@@ -135,12 +184,8 @@ async def test_the_record_is_signed_when_it_is_complete_and_then_only_added_to(s
         (await chair.ask("nurse.b", "paper-checks")).ok()
 
         # Seven days: tracked from the close, called when nobody has signed, and ended by the signature.
-        opened = await chair.rows(
-            """select convert_from(body, 'UTF8')::jsonb #>> '{data,due_at}' from outbox
-               where type like '%task-opened%' and convert_from(body, 'UTF8') like '%monitoring-record%'"""
-        )
+        assert await chair.rows(_RECORD_TASK) == opened, "closed when it may be: its day stays"
         due = dt.datetime.fromisoformat(opened[0][0])
-        assert due == chair.planned + dt.timedelta(days=7)
         called = "select status from page where code = 'session.record-due'"
         await chair.until(due - dt.timedelta(minutes=1))
         assert await chair.rows(called) == []
@@ -168,16 +213,39 @@ async def test_the_record_is_signed_when_it_is_complete_and_then_only_added_to(s
             ("rescue-drugs", {"group": "other", "drug": "x", "dose": quantity("1", "mg"), "route": "oral", "at": at(2)}),
             ("pump-volume-corrections", {"pump_volume": ml("99.0"), "reason": "Too late for that"}),
             ("record-signature", {"signature": {**signature, "shown": shown["shown"]}}),
+            ("wastes", {"volume": ml("0.01")}),
+            (f"/wastes/{left}/witness", None),
         ):
             answer = await chair.ask("prescriber.a", what, body)
             assert (answer.status, answer.code) == (409, "record-locked"), what
-        assert (await chair.ask("nurse.a", "wastes", {"volume": ml("0.01")})).status == 409
+        # What becomes known after that is recorded all the same, as an addendum: it calls, and waits for a prescriber.
+        for (review,) in await chair.rows("select id::text from review where decision is null"):
+            (await chair.ask("prescriber.a", f"/reviews/{review}/decision", {"decision": "continue"})).ok()
+        fell = {"term": "fall", "grade": 3, "relatedness": "possible", "action": "none", "onset_at": at(150)}
+        event = (await chair.ask("nurse.a", "adverse-events", fell)).ok()
+        assert await chair.rows("select cause from review where decision is null") == [("adverse-event",)]
+        assert await chair.rows("select count(*) from page where code = 'session.adverse-event'") == [(1,)]
+        over = {"resolved_at": at(600)}
+        (await chair.ask("nurse.a", f"/adverse-events/{event['adverse_event']}/resolution", over)).ok()
+        added = [one["data"] for one in (await chair.record())["entries"] if one["kind"] == "addendum"]
+        assert [(one["adverse_event"], one.get("grade"), one.get("outcome")) for one in added] == [
+            (event["adverse_event"], 3, None),
+            (event["adverse_event"], None, "resolved"),
+        ]
         (await chair.ask("nurse.a", "addenda", {"text": "The patient <b>called</b>: slept well"})).ok()
         record = await chair.record()
         assert record["entries"][-1]["kind"] == "addendum"
         assert [one["subject"] for one in record["signatures"]] == ["discharge", "record"]
         assert (record["summary"]["before"], record["summary"]["leaving"]) == ("128/78 mm[Hg]", "128/78 mm[Hg]")
         assert record["summary"]["monitored_minutes"] >= 120
+        assert [record["summary"][name] for name in ("first", "at_40", "breathing", "concomitant", "ready_at")] == [
+            True,
+            None,
+            False,
+            ["sedative"],
+            None,
+        ]
+        assert [record["summary"][f"acceptable_{when}"] for when in ("before", "leaving")] == [True, True]
 
         # On paper: the same, for whoever may read it, and read like any record.
         async def printed(login: str | None) -> Answer:
@@ -194,6 +262,7 @@ async def test_the_record_is_signed_when_it_is_complete_and_then_only_added_to(s
             "heart_rate_high",
             "DIFFERS",
             "K-",
+            "entered after the signature",
             "&lt;b&gt;called&lt;/b&gt;",
             "NOT APPROVED",
             "<svg",

@@ -172,6 +172,7 @@ async def wastes(chair: Chair) -> None:
         chair,
         ("nurse.a", "wastes", {"volume": ml("1.01")}, 422, "more-than-drawn"),
         ("nurse.a", "wastes", {"volume": ml("-0.18")}, 422, "negative"),
+        ("nurse.a", "wastes", {"volume": ml("0")}, 422, "zero"),
         ("nurse.a", "wastes", {"volume": ml("0.185")}, 422, "not-measurable"),
         ("nurse.a", "wastes", {"volume": quantity("9", "mg")}, 422, "wrong-unit"),
     )
@@ -242,3 +243,7 @@ async def after_the_session(chair: Chair) -> None:
         ("nurse.a", "start", None, 409, "illegal-move"),
         ("nurse.a", "rate", {"rate": quantity("60.0", "mL/h")}, 409, "illegal-move"),
     )
+    # Of a batch each row is judged for itself: the answer says which are none.
+    row = {"seq": 7, "at": later, "spo2": 98}
+    sent = (await chair.ask("integration.a", "samples", {"device": "monitor-" + chair.id[-4:], "samples": [row]})).ok()
+    assert (sent["accepted"], sent["refused"]) == ([], [{"seq": 7, "code": "after-session"}])

@@ -87,7 +87,7 @@ ATTACKS: Final = {
     77: "more thrown away than was drawn",
     78: "drug whose waste was seen by who wasted it",
     79: "vitals that no body has",
-    80: "numbers of samples that are none, or come again with other values",
+    80: "numbers of samples that are none, or come again with other values: the answer is 200, each row is judged",
     81: "vitals after the session",
     82: "a questionnaire with an item missing, an item twice, or a score of its own",
     83: "a message to somebody else's address",

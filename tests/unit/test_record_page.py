@@ -64,7 +64,7 @@ STREAM = [
 
 
 def test_the_figures_of_the_form() -> None:
-    found = summary(SESSION, LOG, STREAM, RULES)
+    found = summary(SESSION, LOG, STREAM, (), RULES)
     assert found is not None
     assert (found.before, found.at_end, found.leaving, found.highest, found.monitored) == (
         "128/78 mm[Hg]",
@@ -79,11 +79,11 @@ def test_the_figures_of_the_form() -> None:
     assert found.dissociation == Spell(True, at[10], at[55], 14)
     # Nothing measured is unknown, never "no"; what has not gone away is not over.
     unknown = Summary(None, "128/78 mm[Hg]", None, None, None, Spell(None), Spell(None), None)
-    assert summary(SESSION, LOG[:2], (), RULES) == unknown
-    going_on = summary(SESSION, LOG[:4], (), RULES)
+    assert summary(SESSION, LOG[:2], (), (), RULES) == unknown
+    going_on = summary(SESSION, LOG[:4], (), (), RULES)
     assert going_on is not None
     assert (going_on.sedation.over, going_on.dissociation.over) == (None, None)
-    calm = summary(SESSION, [LOG[1], LOG[6]], (), RULES)
+    calm = summary(SESSION, [LOG[1], LOG[6]], (), (), RULES)
     assert calm is not None
     assert calm.sedation == Spell(False, worst=5)
 

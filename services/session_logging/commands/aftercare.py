@@ -1,10 +1,10 @@
 """Use cases after the infusion: adverse events, discharge, other endings, and the review before the next session."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import uuid_utils.compat
 from pydantic import BaseModel
@@ -14,13 +14,22 @@ from services.directory import store as directory
 from services.runtime.database import Reader
 from services.runtime.edge.principal import Principal, Role
 from services.runtime.edge.signature import SignatureBody, content_hash, sign
-from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, Row, RowChange, SetTimer
+from services.runtime.messaging.changes import Changes, Context, NewEvent, RaisePage, Rejected, Row, RowChange
 from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, illegal, kept, present, shut_by
 from services.session_logging.commands.infusion import given
 from services.session_logging.commands.ledger import DrugLedger
-from services.session_logging.commands.room import LEFT, RECORD_DUE, TRANSFERRED, Log, entry, in_order_or_rejected, written
-from services.session_logging.domain.adverse_events import REVIEWED_FROM, AdverseEvent, Reported
+from services.session_logging.commands.room import (
+    ADVERSE_EVENT,
+    LEFT,
+    TRANSFERRED,
+    Log,
+    entry,
+    fresh_or_rejected,
+    in_order_or_rejected,
+    written,
+)
+from services.session_logging.domain.adverse_events import AdverseEvent, Reported, proposed
 from services.session_logging.domain.gates import discharge_case
 from services.session_logging.domain.sessions import (
     AFTER,
@@ -33,7 +42,7 @@ from services.session_logging.domain.sessions import (
     SessionState,
     move,
     newest,
-    record_due_at,
+    record_due_on,
 )
 from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
@@ -41,10 +50,8 @@ from services.session_logging.store import sessions as store
 from services.therapies import evidence
 from services.therapies.evidence import Evaluation, Outcome
 from services.therapies.ketamine.discharge import Discharge, discharge
-from services.therapies.ketamine.records import AdverseEvent as Graded
-from services.therapies.ketamine.records import Serious, propose_grade
 
-__all__ = ["Aftercare", "Closing", "DischargeContent", "Home", "opens_review", "record_task"]
+__all__ = ["Aftercare", "Closing", "DischargeContent", "Home", "opens_review"]
 
 _PAGES = {
     SessionEnding.LEFT_AGAINST_ADVICE: LEFT,
@@ -119,7 +126,10 @@ class Aftercare:
     async def enter_adverse_event(
         self, session_id: UUID, said: Reported, by: str, read: Reader, context: Context
     ) -> tuple[Changes, AdverseEvent] | Rejected:
-        """A human enters an adverse event with its grade; the software proposes one beside it."""
+        """A human enters an adverse event with its grade; the software proposes one beside it.
+
+        One that becomes known after the record was signed is an addendum to it, and calls and is reviewed like any other.
+        """
         session = await store.session(read, session_id)
         if session is None:
             return Rejected("not-found", status=404)
@@ -127,15 +137,14 @@ class Aftercare:
             return illegal(session)
         if said.onset_at > context.now:
             return Rejected("in-the-future", final=False)
-        graded = Graded(term=said.term, serious=frozenset(Serious(one) for one in said.serious))
-        proposal = propose_grade(graded, self.arrival.room.pinned(session, context))
+        entries = await store.entries(read, session_id)
         made = AdverseEvent(
             uuid_utils.compat.uuid7(),
             session_id,
             session.patient,
             said.term,
             said.grade,
-            proposal.grade,
+            proposed(said, entries, self.arrival.room.pinned(session, context)),
             said.relatedness,
             said.action,
             said.serious,
@@ -143,31 +152,45 @@ class Aftercare:
             said.onset_at,
             by,
             context.now,
+            intervention=said.intervention,
+            oral_intake=said.oral_intake,
+            outcome=said.outcome,
         )
-        rows: list[RowChange] = [drugs.adverse_event_row(made)]
+        rows = self._of_event(made, session, by, context, {"term": made.term, "grade": made.grade})
         told: list[NewEvent] = [events.adverse_event_recorded(made)]
-        if made.grade >= REVIEWED_FROM and await store.review_of_session(read, session_id) is None:
+        pages = [RaisePage(ADVERSE_EVENT, f"{ADVERSE_EVENT}:{made.id}", str(session_id))] if made.calls else []
+        if made.reviewed and await store.review_of_session(read, session_id) is None:
             review, opened = await self.review(session, "adverse-event", read, context)
             rows.append(review)
             told.append(opened)
-        return Changes(rows=rows, events=told, patient=str(session.patient)), replace(made, version=1)
+        return Changes(rows=rows, events=told, pages=pages, patient=str(session.patient)), replace(made, version=1)
 
     async def resolve_adverse_event(
-        self, event_id: UUID, at: dt.datetime, read: Reader, context: Context
+        self, event_id: UUID, at: dt.datetime, outcome: str, by: str, read: Reader, context: Context
     ) -> tuple[Changes, AdverseEvent] | Rejected:
-        """It is over."""
+        """It is over, and how it ended."""
         known = await drugs.adverse_event(read, event_id)
-        if known is None:
+        session = await store.session(read, known.session) if known else None
+        if known is None or session is None:
             return Rejected("not-found", status=404)
         if known.resolved_at is not None:
             return Rejected("resolved")
         if not known.onset_at <= at <= context.now:
             return Rejected("in-the-future", final=False)
-        over = replace(known, resolved_at=at)
-        changes = Changes(
-            rows=[drugs.adverse_event_row(over)], events=[events.adverse_event_resolved(over)], patient=str(known.patient)
-        )
+        over = replace(known, resolved_at=at, outcome=outcome)
+        rows = self._of_event(over, session, by, context, {"resolved_at": at.isoformat(), "outcome": outcome})
+        changes = Changes(rows=rows, events=[events.adverse_event_resolved(over)], patient=str(known.patient))
         return changes, replace(over, version=known.version + 1)
+
+    def _of_event(
+        self, event: AdverseEvent, session: Session, by: str, context: Context, said: Mapping[str, Any]
+    ) -> list[RowChange]:
+        """What is written of an adverse event; the session's row, so that whoever signs the record meanwhile looks again."""
+        rows: list[RowChange] = [drugs.adverse_event_row(event), store.session_row(session)]
+        if session.locked_at is not None:
+            added = {"adverse_event": str(event.id), **said}
+            rows.append(store.entry_row(session.id, entry(Kind.ADDENDUM, by, context, data=added)))
+        return rows
 
     async def ask_discharge(
         self, session_id: UUID, who: Principal, read: Reader, context: Context
@@ -229,7 +252,9 @@ class Aftercare:
             return Rejected("not-found", status=404)
         if session.state not in ENDINGS[closing.ending]:
             return illegal(session)
-        if refused := in_order_or_rejected(closing.at, session, context):
+        if refused := in_order_or_rejected(closing.at, session, context) or fresh_or_rejected(
+            closing.called_at, session, context
+        ):
             return refused
         if closing.ending is SessionEnding.NO_SHOW and context.now < session.starts_at:
             return Rejected("not-yet", final=False)
@@ -308,18 +333,12 @@ class Aftercare:
         changes = room.logged(log, closed, [said], context)
         if isinstance(changes, evidence.Rejected):
             return changes
-        due, timers = None, list(changes.timers)
-        obligations: list[NewEvent] = []
-        if session.started_at is not None:
-            due = room.moment(session, context).date + room.pinned(session, context)["record.due"].elapsed
-            called = record_due_at(session, due)
-            timers.append(SetTimer(RECORD_DUE, f"{RECORD_DUE}:{session.id}", str(session.id), called))
-            obligations.append(events.record_asked(record_task(session.id), closed, called))
+        due = record_due_on(session, room.pinned(session, context)["record.due"].elapsed)
         told = [
             events.session_changed(closed, by),
             events.session_closed(closed, await given(closed, read, room, context), _peak(log.entries, session), due, by),
         ]
-        changes = replace(changes, events=[*changes.events, *told, *obligations], timers=timers)
+        changes = replace(changes, events=[*changes.events, *told])
         return changes, replace(closed, version=session.version + 1)
 
     async def _ended_as(self, session: Session, read: Reader) -> SessionEnding:
@@ -340,11 +359,6 @@ class Aftercare:
 def opens_review(changes: Changes) -> bool:
     """Whether a review opens already by what is written: a session has one at a time."""
     return any(isinstance(row, Row) and row.table == "review" for row in changes.rows)
-
-
-def record_task(session_id: UUID) -> UUID:
-    """Id of the task to sign a session's record."""
-    return uuid5(session_id, "record")
 
 
 def _peak(entries: Sequence[Entry], session: Session) -> int | None:

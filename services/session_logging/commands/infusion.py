@@ -16,6 +16,7 @@ from services.session_logging import events
 from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, shut_by
 from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.commands.room import (
+    RECORD_DUE,
     STOPPED,
     Log,
     Room,
@@ -29,13 +30,26 @@ from services.session_logging.domain import totals
 from services.session_logging.domain.alarms import STOPS, human_stop
 from services.session_logging.domain.drug import Rescue
 from services.session_logging.domain.gates import overridden, resume_case, worst_today
-from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Entry, Kind, Session, SessionState, move, newest
+from services.session_logging.domain.sessions import (
+    AFTER,
+    HERE,
+    RUNNING,
+    Entry,
+    Kind,
+    Session,
+    SessionState,
+    move,
+    newest,
+    record_due_at,
+    record_due_on,
+    record_task,
+)
 from services.session_logging.domain.totals import end_reason
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 from services.therapies import evidence
-from services.therapies.evidence import Outcome, plain
+from services.therapies.evidence import Outcome, Thresholds, plain
 from services.therapies.ketamine.gates import resume_gate
 
 __all__ = ["Infusion", "NotStaff", "given", "not_staff"]
@@ -91,6 +105,7 @@ class Infusion:
         changes = room.logged(log, running, [begun], context)
         if isinstance(changes, evidence.Rejected):
             return changes
+        changes = _record_asked(changes, running, room.pinned(session, context))
         identifier = uuid_utils.compat.uuid7()
         told = [
             events.gate_evaluated(running, identifier, "start", found, [], context.now, overridden(known.entries, found)),
@@ -313,6 +328,16 @@ def _halted(
     pages = stop_pages(human_stop(session.id, reason, context.now)) if calls else []
     changes = Changes(rows=rows, timers=[timer], pages=pages, patient=str(session.patient))
     return changes, _next(halted) if halted is not session else session
+
+
+def _record_asked(changes: Changes, session: Session, rules: Thresholds) -> Changes:
+    """From the start on the record is owed, and somebody is called when nobody has signed it in time."""
+    day = record_due_on(session, rules["record.due"].elapsed)
+    assert day is not None  # noqa: S101 - it has begun
+    due = record_due_at(session, day)
+    timer = SetTimer(RECORD_DUE, f"{RECORD_DUE}:{session.id}", str(session.id), due)
+    told = events.record_asked(record_task(session.id), session, due)
+    return replace(changes, timers=[*changes.timers, timer], events=[*changes.events, told])
 
 
 async def not_staff(said: Mapping[str, Any], read: Reader) -> list[tuple[str, str]]:

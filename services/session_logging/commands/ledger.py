@@ -11,7 +11,7 @@ from services.runtime.database import Reader
 from services.runtime.messaging.changes import AcknowledgePage, Changes, Context, RaisePage, Rejected, RowChange
 from services.session_logging.commands.arrival import illegal, present
 from services.session_logging.commands.room import UNACCOUNTED, Room, entry
-from services.session_logging.domain.drug import Drawing, Drawn, Waste, balance, measurable
+from services.session_logging.domain.drug import Drawing, Drawn, Waste, balance, exceeds, measurable
 from services.session_logging.domain.sessions import BEFORE, Entry, Kind, Session, SessionState
 from services.session_logging.store import aftercare as drugs
 from services.session_logging.store import sessions as store
@@ -70,17 +70,23 @@ class DrugLedger:
         session = await store.session(read, session_id)
         if session is None:
             return Rejected("not-found", status=404)
+        if session.locked_at is not None:
+            return Rejected("record-locked")
         if session.state is SessionState.SCHEDULED or not await self._open(session, read, context):
             return illegal(session)
         drawn = await drugs.drawn(read, session_id)
         if drawn is None:
             return Rejected("drug-not-drawn", final=False)
-        if not measurable(volume, self.room.pinned(session, context)):
+        rules = self.room.pinned(session, context)
+        if not measurable(volume, rules):
             return Rejected("not-measurable")
-        if Quantity.parse(volume) > Quantity.parse(drawn.drawn):
-            return Rejected("more-than-drawn")
         wanted = Waste(uuid_utils.compat.uuid7(), session_id, volume, by, context.now, method)
-        return Changes(rows=[drugs.waste_row(wanted)], patient=str(session.patient)), replace(wanted, version=1)
+        pump = Quantity.parse(session.pump_volume) if session.pump_volume else None
+        if exceeds(drawn, pump, [*await drugs.wastes(read, session_id), wanted], rules):
+            return Rejected("more-than-drawn", final=False)
+        # The session's row: of two who throw away at the same moment, one has to look at what the other has.
+        rows: list[RowChange] = [drugs.waste_row(wanted), store.session_row(session)]
+        return Changes(rows=rows, patient=str(session.patient)), replace(wanted, version=1)
 
     async def witness(self, waste_id: UUID, by: str, read: Reader, context: Context) -> tuple[Changes, Waste] | Rejected:
         """A nurse or prescriber who neither drew nor gave the drug has seen it thrown away."""
@@ -89,10 +95,15 @@ class DrugLedger:
         session = await store.session(read, waste.session) if waste else None
         if waste is None or drawn is None or session is None:
             return Rejected("not-found", status=404)
+        if session.locked_at is not None:
+            return Rejected("record-locked")
         if waste.error_at is not None:
             return Rejected("entered-in-error")
         if waste.witness is not None:
             return Rejected("witnessed")
+        if not await self._open(session, read, context):
+            # What was left over when a ledger that balances was closed was not thrown away: it is marked as an error.
+            return illegal(session)
         if by in (waste.wasted_by, drawn.drawn_by, *given_by(await store.entries(read, waste.session))):
             return Rejected("self-witnessed", final=False)
         seen = replace(waste, witness=by, witnessed_at=context.now)

@@ -1,8 +1,9 @@
 """Use cases of the record: what was entered wrongly, corrections, the signature that locks it, and addenda after that."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,12 @@ from services.runtime.edge.principal import Principal
 from services.runtime.edge.signature import SignatureBody, sign
 from services.runtime.messaging.changes import AcknowledgePage, CancelTimers, Changes, Context, Rejected, RowChange
 from services.session_logging import events
-from services.session_logging.commands.aftercare import Aftercare, opens_review, record_task
+from services.session_logging.commands.aftercare import Aftercare, opens_review
 from services.session_logging.commands.arrival import illegal, present, shut_by
 from services.session_logging.commands.infusion import given
 from services.session_logging.commands.room import RECORD_DUE, Log, entry
 from services.session_logging.domain.alarms import impossible
-from services.session_logging.domain.gates import Known, discharge_case, start_case
+from services.session_logging.domain.gates import Known, Stock, discharge_case, dose_case, resume_case, start_case
 from services.session_logging.domain.sessions import (
     AFTER,
     CORRECTABLE,
@@ -30,6 +31,7 @@ from services.session_logging.domain.sessions import (
     SessionState,
     counts_from,
     newest,
+    record_task,
 )
 from services.session_logging.domain.totals import end_reason, totals
 from services.session_logging.store import aftercare as drugs
@@ -37,7 +39,8 @@ from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
 from services.therapies import evidence
 from services.therapies.ketamine.discharge import discharge
-from services.therapies.ketamine.gates import FACT_OWNERS, start_gate
+from services.therapies.ketamine.dosing import Dose, dose_of_the_day
+from services.therapies.ketamine.gates import FACT_OWNERS, resume_gate, start_gate
 
 __all__ = ["Incomplete", "Record", "RecordContent"]
 
@@ -222,13 +225,14 @@ class Record:
 
     async def missing(self, session: Session, read: Reader, context: Context) -> tuple[str, ...]:
         """What a record lacks to be signed, as codes."""
-        entries = await store.entries(read, session.id)
+        entries, wastes = await store.entries(read, session.id), await drugs.wastes(read, session.id)
         lacks = {
             "session-open": session.state is not SessionState.CLOSED,
             "alert-open": any(one.status == "open" for one in await alarms.alerts(read, session.id)),
             "adverse-event-open": any(one.resolved_at is None for one in await drugs.adverse_events(read, session.id)),
             "paper-unchecked": bool(_unchecked(entries)),
             "rescue-order": any(one.kind == Kind.RESCUE and not one.data["ordered_by"] for one in entries),
+            "waste-unwitnessed": any(one.witness is None and one.error_at is None for one in wastes),
             "drug-unaccounted": await self.aftercare.ledger.unbalanced(session, read, context) is not None,
         }
         if session.started_at is not None:
@@ -263,25 +267,62 @@ class Record:
     async def _would_differ(
         self, session: Session, old: Sequence[Entry], new: Sequence[Entry], wrong: Entry, read: Reader, context: Context
     ) -> bool:
-        """Whether a gate that has opened would have said something else. All but the entries is the same on both sides."""
+        """Whether a gate that was fed by it would have said something else: dose, start, each resume, discharge. All but the
+        entries is the same on both sides.
+        """
         room = self.aftercare.arrival.room
         rules = room.pinned(session, context)
-        known = await room.known(session, old, read, context)
+        sides = [await room.known(session, entries, read, context) for entries in (old, new)]
 
-        def at(instant: dt.datetime, entries: Sequence[Entry]) -> Known:
-            then = [one for one in entries if counts_from(one) <= instant]
+        def at(instant: dt.datetime, known: Known) -> Known:
+            then = [one for one in known.entries if counts_from(one) <= instant]
             return replace(known, entries=then, facts_as_of=dict.fromkeys(FACT_OWNERS, instant))
 
-        if session.started_at is not None and counts_from(wrong) <= session.started_at:
-            moment = Moment(session.started_at, session.zone)
-            asked = [start_gate(start_case(session, at(moment.at, one), moment), rules) for one in (old, new)]
-            if len({(one.outcome, tuple(shut_by(one))) for one in asked}) > 1:
-                return True
-        if session.closed_at is not None and session.ended_at is not None and counts_from(wrong) <= session.closed_at:
-            moment = Moment(session.closed_at, session.zone)
-            left = [discharge(discharge_case(session, "prescriber", at(moment.at, one), moment), rules) for one in (old, new)]
-            return len({(one.outcome, tuple(shut_by(one))) for one in left}) > 1
-        return False
+        def asked(instant: dt.datetime, evaluate: Callable[[Known, Moment], Any]) -> bool:
+            if counts_from(wrong) > instant:
+                return False
+            moment = Moment(instant, session.zone)
+            before, after = (evaluate(at(instant, one), moment) for one in sides)
+            return _says(before) != _says(after)
+
+        def dose(known: Known, at: Moment) -> Any:
+            stock = Stock(*(Quantity.parse((session.dose or {})[name]) for name in ("strength", "bag")))
+            return dose_of_the_day(dose_case(session, stock, known, at), rules)
+
+        def left(known: Known, at: Moment) -> Any:
+            return discharge(discharge_case(session, "prescriber", known, at), rules)
+
+        def resumed(paused: Entry, one: Entry) -> bool:
+            stood, rate = replace(session, paused_at=paused.at), Quantity.parse(one.data["rate"])
+            return asked(one.at, lambda known, at: resume_gate(resume_case(stood, rate, True, known, at), rules))
+
+        settled = await store.asked_last(read, session.id, "dose")
+        if session.dose is not None and settled is not None and asked(settled, dose):
+            return True
+        if session.started_at is not None and asked(
+            session.started_at, lambda known, at: start_gate(start_case(session, known, at), rules)
+        ):
+            return True
+        if any(resumed(*acts) for acts in _resumes(old)):
+            return True
+        return session.closed_at is not None and session.ended_at is not None and asked(session.closed_at, left)
+
+
+def _says(found: Any) -> object:
+    """What is compared of an answer: what keeps a gate shut, and of a dose how much it is."""
+    if isinstance(found, evidence.Rejected):
+        return found.problems
+    return found.outcome, shut_by(found), found.result if isinstance(found.result, Dose) else None
+
+
+def _resumes(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """Each time the gate of a resume has let the pump go on, with the pause before it; paper asks nobody."""
+    acts = sorted((one for one in entries if one.kind in (Kind.PAUSE, Kind.RESUME)), key=lambda one: (one.at, one.recorded_at))
+    return [
+        (before, one)
+        for before, one in pairwise(acts)
+        if one.kind == Kind.RESUME and before.kind == Kind.PAUSE and one.data.get("source") != "paper"
+    ]
 
 
 def _unchecked(entries: Sequence[Entry]) -> list[Entry]:

@@ -41,6 +41,7 @@ from services.therapies.regulatory import consent_text
 from services.therapies.rulebook import Rulebook
 
 __all__ = [
+    "ADVERSE_EVENT",
     "ALERT_DUE",
     "AMBER_UNCHECKED",
     "LATE_DANGER",
@@ -98,6 +99,8 @@ UNACCOUNTED = "session.drug-unaccounted"
 """Page: a session is over, and not all of its controlled drug is accounted for."""
 TOO_MANY = "session.nurse-overloaded"
 """Page: a nurse has taken over more patients than one may have."""
+ADVERSE_EVENT = "session.adverse-event"
+"""Page: an adverse event is serious or grave."""
 TRANSFERRED = "session.transferred"
 """Page: a patient was taken to an emergency department."""
 VITALS_DUE = "session.vitals-due"
@@ -157,6 +160,7 @@ def ladders(rules: Thresholds) -> dict[str, Ladder]:
         PAUSE_UNRECORDED: at_once(RESPONSIBLE),
         AMBER_UNCHECKED: at_once("nurse"),
         TOO_MANY: at_once("prescriber"),
+        ADVERSE_EVENT: at_once("prescriber"),
         TRANSFERRED: at_once("prescriber"),
         UNBOUND: at_once(RESPONSIBLE),
         LATE_DANGER: at_once("prescriber"),

@@ -11,7 +11,7 @@ from schemas.values import Quantity
 from services.therapies.evidence import Rejected, Thresholds
 from services.therapies.ketamine.records import Ledger, LedgerBalance, ledger, pump_volume_to_stock
 
-__all__ = ["Drawing", "Drawn", "Rescue", "Waste", "balance", "given_volume", "measurable"]
+__all__ = ["Drawing", "Drawn", "Rescue", "Waste", "balance", "exceeds", "given_volume", "measurable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,15 @@ def measurable(volume: str, rules: Thresholds) -> bool:
     """Whether a volume is one that the ledger counts in: whole hundredths of a millilitre, as the clinic has signed."""
     step = rules["ledger.volume"].value
     return Quantity.parse(volume).to("mL").value % step == 0
+
+
+def exceeds(drawn: Drawn, pump_volume: Quantity | None, wastes: Sequence[Waste], rules: Thresholds) -> bool:
+    """Whether more was given and thrown away than was drawn: every waste that stands, seen by somebody or not. While the pump
+    was not read nothing counts as given.
+    """
+    gone = [Quantity.parse(one.volume).to("mL").value for one in wastes if one.error_at is None]
+    given = given_volume(drawn, pump_volume, rules).to("mL").value if pump_volume else Decimal(0)
+    return sum(gone, given) > Quantity.parse(drawn.drawn).to("mL").value
 
 
 def given_volume(drawn: Drawn, pump_volume: Quantity, rules: Thresholds) -> Quantity:

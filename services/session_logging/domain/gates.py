@@ -264,9 +264,9 @@ def frozen(session: Session) -> VitalsSet | None:
 
 
 def prescriber_named(entries: Sequence[Entry]) -> UUID | None:
-    """The prescriber who was named as on site."""
+    """The prescriber who was named as on site, and has not left since."""
     named = facts_of(entries).get("prescriber_on_site")
-    return UUID(named[0]) if named else None
+    return UUID(named[0]) if named and named[0] else None
 
 
 Facts = Mapping[str, tuple[Any, dt.datetime]]

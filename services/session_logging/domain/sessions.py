@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from schemas.events.session_logging import SessionEnding, SessionState
 from schemas.values import zone_of
@@ -32,6 +32,8 @@ __all__ = [
     "move",
     "newest",
     "record_due_at",
+    "record_due_on",
+    "record_task",
 ]
 
 S = SessionState
@@ -86,6 +88,7 @@ class Kind:
     DECISION = "decision"
     OVERRIDE = "override"
     DECISION_NEEDED = "decision-needed"
+    PLAN_VERSION = "plan-version"
     CONSENT_WITHDRAWN = "consent-withdrawn"
     DEVICE = "device"
     DEVICE_LOST = "device-lost"
@@ -234,6 +237,18 @@ def move(session: Session, to: SessionState, at: dt.datetime, **changes: Any) ->
     if not may_move(session, to):
         raise ValueError(f"{session.state.value} to {to.value}")
     return replace(session, state=to, moved_at=at, **changes)
+
+
+def record_task(session_id: UUID) -> UUID:
+    """Id of the task to sign a session's record."""
+    return uuid5(session_id, "record")
+
+
+def record_due_on(session: Session, wait: dt.timedelta) -> dt.date | None:
+    """Local day by which the record of a session has to be signed: so long after the day of its start, however late it was
+    closed; None if nothing was given.
+    """
+    return session.started_at.astimezone(zone_of(session.zone)).date() + wait if session.started_at else None
 
 
 def record_due_at(session: Session, day: dt.date) -> dt.datetime:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from schemas.values import Quantity
-from services.session_logging.domain.alarms import Sample
-from services.session_logging.domain.sessions import Entry, Kind, Session
+from services.session_logging.domain.alarms import Raised, Sample
+from services.session_logging.domain.sessions import Entry, Kind, Session, SessionEnding, facts_of
 from services.therapies.evidence import Thresholds
+from services.therapies.ketamine.gates import SIGNALS
 
 __all__ = ["Spell", "Summary", "summary"]
 
@@ -41,6 +42,13 @@ class Summary:
         sedation: MOAA/S at or below what keeps a session from starting.
         dissociation: CADSS-6 above what a discharge allows.
         lowest_spo2: typed or of the monitor, in percent, from the start on.
+        at_40: pressure 40 minutes after the start, as near as the signed cadence has it measured; None if there is none.
+        first: whether it was the patient's first session.
+        breathing: whether breaths were so few that an alert was raised; None if nobody has counted them.
+        acceptable_before: whether no vital sign before the start had to be overridden.
+        acceptable_leaving: whether they were when somebody has signed the discharge; None if nobody has.
+        ready_at: when the patient would have been ready to leave but for the minimum time; None if nobody has said.
+        concomitant: of sedatives, opioids, stimulants and MAO inhibitors those that the patient takes; None: nobody asked.
     """
 
     monitored: dt.timedelta | None
@@ -51,9 +59,22 @@ class Summary:
     sedation: Spell
     dissociation: Spell
     lowest_spo2: str | None
+    at_40: str | None = None
+    first: bool = True
+    breathing: bool | None = None
+    acceptable_before: bool = True
+    acceptable_leaving: bool | None = None
+    ready_at: dt.datetime | None = None
+    concomitant: Sequence[str] | None = None
 
 
-def summary(session: Session, entries: Sequence[Entry], samples: Sequence[Sample], rules: Thresholds) -> Summary | None:
+_FORM = dt.timedelta(minutes=40)
+"""When the form asks for a pressure."""
+
+
+def summary(
+    session: Session, entries: Sequence[Entry], samples: Sequence[Sample], alerts: Sequence[Raised], rules: Thresholds
+) -> Summary | None:
     """What a session comes to; None before the start."""
     start = session.started_at
     if start is None:
@@ -64,6 +85,12 @@ def summary(session: Session, entries: Sequence[Entry], samples: Sequence[Sample
     saturations = [Quantity.parse(one.data["spo2"]).value for one in since if one.data.get("spo2")]
     saturations += [Decimal(one.spo2) for one in samples if one.spo2 is not None and one.at >= start]
     with_sbp = [one for one in since if one.data.get("sbp")]
+    near = rules["cadence.bp.infusion"].elapsed / 2
+    at_40 = [one for one in since if (one.data.get("sbp") or one.data.get("dbp")) and abs(one.at - start - _FORM) <= near]
+    counted = any(one.data.get("resp_rate") for one in since) or any(one.resp_rate is not None for one in samples)
+    overridden = {one.data["rule"] for one in entries if one.kind == Kind.OVERRIDE and one.at <= start}
+    facts = facts_of(entries)
+    ready_at = facts["ready_at"][0] if "ready_at" in facts else None
     return Summary(
         monitored=session.closed_at - start if session.closed_at else None,
         before=_last(one for one in sets if one.at < start),
@@ -73,7 +100,18 @@ def summary(session: Session, entries: Sequence[Entry], samples: Sequence[Sample
         sedation=_spell(since, "moaa_s", lambda score: rules["start.moaa_s"].met_by(score), min),
         dissociation=_spell(since, "cadss6", lambda score: not rules["discharge.cadss6"].met_by(score), max),
         lowest_spo2=f"{min(saturations):f} %" if saturations else None,
+        at_40=_pressure(min(at_40, key=lambda one: abs(one.at - start - _FORM))) if at_40 else None,
+        first=session.ordinal == 1,
+        breathing=any(one.family == "resp_rate_low" for one in alerts) if counted else None,
+        acceptable_before=not overridden & set(SIGNALS.values()),
+        acceptable_leaving=True if session.ending in _SIGNED else None,
+        ready_at=dt.datetime.fromisoformat(ready_at) if ready_at else None,
+        concomitant=facts["concomitant"][0] if "concomitant" in facts else None,
     )
+
+
+_SIGNED = (SessionEnding.COMPLETED.value, SessionEnding.ABORTED.value)
+"""Endings, after a start, by a discharge whose gate was open."""
 
 
 def _last(sets: Iterable[Entry]) -> str | None:

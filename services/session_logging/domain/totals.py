@@ -82,14 +82,15 @@ def given(drawn: Drawn | None, volume: Quantity | None, rules: Thresholds) -> Qu
 
 
 def end_reason(said: str, session: Session) -> str:
-    """Why an infusion ended: ``complete`` if the pump has delivered the whole bag, as far as that is known now; who has
-    stopped it for another reason keeps that one.
+    """Why an infusion ended: ``complete`` if the pump has delivered the whole bag, or as much of it as a later version of the
+    plan orders, as far as that is known now; who has stopped it for another reason keeps that one.
     """
     if said not in ("complete", "stopped"):
         return said
     if session.pump_volume is None or session.dose is None:
         return "stopped"
-    return "complete" if Quantity.parse(session.pump_volume) == Quantity.parse(session.dose["bag"]) else "stopped"
+    ordered = Quantity.parse(session.dose.get("to_give", session.dose["bag"]))
+    return "complete" if Quantity.parse(session.pump_volume) >= ordered else "stopped"
 
 
 def by_rate(entries: Sequence[Entry], until: dt.datetime) -> Quantity:

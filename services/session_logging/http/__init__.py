@@ -4,6 +4,7 @@ from services.runtime.edge.route import Route
 from services.screening import http as screening
 from services.screening.commands import Screening
 from services.session_logging.commands.aftercare import Aftercare
+from services.session_logging.commands.amendment import Amendment
 from services.session_logging.commands.arrival import Arrival
 from services.session_logging.commands.infusion import Infusion
 from services.session_logging.commands.ledger import DrugLedger
@@ -13,6 +14,7 @@ from services.session_logging.commands.room import Room
 from services.session_logging.commands.watch import Watch
 from services.session_logging.http import (
     aftercare,
+    amendment,
     arrival,
     infusion,
     ledger,
@@ -37,6 +39,7 @@ def routes(room: Room, answers: Screening) -> tuple[Route, ...]:
         *monitoring.routes(chart),
         *reports.routes(chart),
         *arrival.routes(here),
+        *amendment.routes(Amendment(here)),
         *ledger.routes(drug),
         *infusion.routes(Infusion(here, drug)),
         *watch.routes(Watch(room)),

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.runtime.database import Reader
-from services.runtime.edge.fields import Code, Id, Instant, Request, Response
+from services.runtime.edge.fields import Code, Id, Instant, Request, Response, field_error
 from services.runtime.edge.policy import Bearer
 from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, reply
@@ -50,7 +50,9 @@ _DECIDED = ProblemType("review-decided", 409, "This review is decided already")
 
 
 class AdverseEventBody(Request):
-    """What happened, how grave it is (CTCAE grade, as you judge it), and whether it was the drug."""
+    """What happened, how grave it is (CTCAE grade, as you judge it), and whether it was the drug. A grade is proposed beside
+    yours: that of ``hypertension`` by the pressures of the session, of any event by what it needed and what the patient eats.
+    """
 
     term: Code
     grade: Annotated[int, Field(ge=1, le=5)]
@@ -71,6 +73,9 @@ class AdverseEventBody(Request):
         Field(max_length=6, strict=False),
     ] = ()
     onset_at: Instant
+    intervention: Literal["none", "minimal or local", "hospitalisation or major"] | None = None
+    oral_intake: Literal["eating", "less", "tube feeding or infusion needed"] | None = None
+    outcome: Literal["recovering", "ongoing", "fatal", "unknown"] | None = None
     note: Text = ""
 
 
@@ -81,9 +86,10 @@ class AdverseEventPath(Request):
 
 
 class OverBody(Request):
-    """When it was over."""
+    """When it was over, and how it ended."""
 
     resolved_at: Instant
+    outcome: Literal["resolved", "resolved-with-sequelae", "fatal"] = "resolved"
 
 
 class DischargeAnswer(Response):
@@ -102,8 +108,9 @@ class SignBody(Request):
 
 
 class CloseBody(Request):
-    """How the session ends, where it is not by a signed discharge, and since when. ``called_at`` is when an ambulance was
-    called; ``screened`` is what became of the suicide screen that is offered to who leaves by themselves.
+    """How the session ends, where it is not by a signed discharge, and since when. ``called_at`` is when the ambulance was
+    called, and belongs to a transfer; ``screened`` is what became of the suicide screen that is offered to who leaves by
+    themselves.
     """
 
     ending: Literal["no-show", "cancelled", "voided", "aborted", "left-against-advice", "eloped", "transferred"]
@@ -111,6 +118,12 @@ class CloseBody(Request):
     note: Text = ""
     called_at: Instant | None = None
     screened: Literal["taken", "declined", "not-possible"] | None = None
+
+    @model_validator(mode="after")
+    def _called(self) -> Self:
+        if self.ending == "transferred" and self.called_at is None:
+            raise field_error("required", "/called_at")
+        return self
 
 
 class ReviewPath(Request):
@@ -243,7 +256,7 @@ def _closing(body: CloseBody) -> Closing:
 def _enter(aftercare: Aftercare) -> Callable[[Asked[AdverseEventBody, SessionPath]], Decide]:
     def command(asked: Asked[AdverseEventBody, SessionPath]) -> Decide:
         body, by = asked.body, asked.principal.person
-        said = Reported(body.term, body.grade, body.relatedness, body.action, tuple(body.serious), body.note, body.onset_at)
+        said = Reported(**{**dict(body), "serious": tuple(body.serious)})
 
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
             made = await aftercare.enter_adverse_event(asked.path.session, said, by, read, context)
@@ -256,8 +269,12 @@ def _enter(aftercare: Aftercare) -> Callable[[Asked[AdverseEventBody, SessionPat
 
 def _over(aftercare: Aftercare) -> Callable[[Asked[OverBody, AdverseEventPath]], Decide]:
     def command(asked: Asked[OverBody, AdverseEventPath]) -> Decide:
+        body, by = asked.body, asked.principal.person
+
         async def decide(read: Reader, context: Context) -> Changes | Rejected:
-            made = await aftercare.resolve_adverse_event(asked.path.adverse_event, asked.body.resolved_at, read, context)
+            made = await aftercare.resolve_adverse_event(
+                asked.path.adverse_event, body.resolved_at, body.outcome, by, read, context
+            )
             return made if isinstance(made, Rejected) else replace(made[0], reply=reply(show_adverse_event(made[1])))
 
         return decide

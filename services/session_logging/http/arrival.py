@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.runtime.database import Reader
-from services.runtime.edge.fields import Code, Id, Instant, Line, Request, Response
+from services.runtime.edge.fields import Code, Id, Instant, Line, Request, Response, field_error
 from services.runtime.edge.policy import Bearer
 from services.runtime.edge.problems import ProblemType
 from services.runtime.edge.route import KEY_REQUIRED, Asked, Example, Route, reply
@@ -21,6 +21,7 @@ from services.session_logging.http.shared import (
     ILLEGAL,
     LATER,
     NURSES,
+    ON_SITE,
     OUTSIDE,
     PRESCRIBERS,
     SessionPath,
@@ -42,7 +43,6 @@ from services.therapies.evidence import Evaluation
 __all__ = ["GateAnswer", "routes", "show_gate"]
 
 _TODAY = ProblemType("not-today", 409, "This session is planned for another day")
-_ON_SITE = ProblemType("not-on-site", 403, "Only the qualified prescriber who was named as on site today")
 _NEVER = ProblemType("never-overridden", 422, "Nobody may override this")
 _NOT_HELD = ProblemType("not-held", 409, "This rule does not hold the start now")
 _RECHECK = ProblemType("recheck-first", 409, "What holds the start is measured again before anybody overrides it")
@@ -50,13 +50,16 @@ _RECHECK = ProblemType("recheck-first", 409, "What holds the start is measured a
 
 class FactsBody(Request):
     """Facts of the day; what is left out was not said. ``changes`` names what has changed since the last visit, an empty list
-    is "nothing". The last thing said of each holds; ``at`` is when it was true, now unless it is given.
+    is "nothing". The last thing said of each holds; ``at`` is when it was true, now unless it is given. When the prescriber who
+    was named as on site has left, nobody is until somebody is named. ``concomitant`` are those of these drugs that the patient
+    takes, and ``ready_at`` is when they would have been ready to leave but for the minimum time: the record asks for both.
     """
 
     at: Instant | None = None
     identity_confirmed: bool | None = None
     consent_reconfirmed: bool | None = None
     prescriber_on_site: Id | None = None
+    prescriber_left: Literal[True] | None = None
     escort_name: Line | None = None
     escort_phone: Line | None = None
     escort_phoned: bool | None = None
@@ -80,6 +83,16 @@ class FactsBody(Request):
     vomiting: bool | None = None
     aldrete: Annotated[int, Field(ge=0, le=10)] | None = None
     instructions_given: bool | None = None
+    concomitant: (
+        Annotated[tuple[Literal["sedative", "opioid", "stimulant", "maoi"], ...], Field(max_length=4, strict=False)] | None
+    ) = None
+    ready_at: Instant | None = None
+
+    @model_validator(mode="after")
+    def _here_or_gone(self) -> Self:
+        if self.prescriber_left and self.prescriber_on_site is not None:
+            raise field_error("contradicts", "/prescriber_left")
+        return self
 
 
 class CheckInBody(FactsBody):
@@ -151,6 +164,8 @@ def _facts(body: FactsBody) -> dict[str, Any]:
     given = body.model_dump(mode="json", exclude_none=True, exclude={"at", "device"})
     if body.weight is not None:
         given["weight"] = str(body.weight)
+    if body.prescriber_left:
+        given["prescriber_on_site"] = None
     return given
 
 
@@ -212,7 +227,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
             PRESCRIBERS,
             lambda asked, *more: arrival.decide(asked.path.session, asked.principal, asked.body.model_dump(), *more),
             body=DecisionBody,
-            errors=(_ON_SITE,),
+            errors=(ON_SITE,),
             example={"about": "risk", "start": True, "reason": "Seen face to face, no plan, no intent"},
         ),
         act_route(
@@ -222,7 +237,7 @@ def routes(arrival: Arrival) -> tuple[Route, ...]:
             PRESCRIBERS,
             lambda asked, *more: arrival.override(asked.path.session, asked.principal, asked.body.model_dump(), *more),
             body=OverrideBody,
-            errors=(_ON_SITE, _NEVER, _NOT_HELD, _RECHECK),
+            errors=(ON_SITE, _NEVER, _NOT_HELD, _RECHECK),
             example={"rule": "K-S-FASTING", "reason": "Clear broth only, no aspiration risk"},
         ),
         Route(

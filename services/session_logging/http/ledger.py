@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from services.runtime.database import Reader
 from services.runtime.edge.fields import Code, Date, Id, Request, Response
@@ -26,6 +28,7 @@ from services.session_logging.http.shared import (
     Volume,
     act_route,
     of,
+    some,
 )
 
 __all__ = ["routes"]
@@ -36,7 +39,7 @@ _EXPIRED = ProblemType("drug-expired", 422, "The vial has expired")
 _NOT_DOSE = ProblemType("not-the-dose", 422, "This is not the settled dose: strength, volume into the bag, or the bag differ")
 _WITNESSED = ProblemType("witnessed", 409, "This was witnessed already")
 _MEASURABLE = ProblemType("not-measurable", 422, "A volume is finer than the ledger counts")
-_MORE = ProblemType("more-than-drawn", 422, "More than was drawn cannot be thrown away")
+_MORE = ProblemType("more-than-drawn", 422, "More than was drawn cannot have been given and thrown away")
 
 
 class DrawBody(Request):
@@ -54,7 +57,7 @@ class DrawBody(Request):
 class WasteBody(Request):
     """How much of the drug is thrown away, and how."""
 
-    volume: Volume
+    volume: Annotated[Volume, AfterValidator(some)]
     method: Literal["incinerated", "rendered-irretrievable", "sewer"] | None = None
 
 
@@ -118,7 +121,7 @@ def routes(ledger: DrugLedger) -> tuple[Route, ...]:
             status=201,
             command=_waste(ledger),
             idempotency=KEY_REQUIRED,
-            errors=(ILLEGAL, _NOT_DRAWN, _MEASURABLE, _MORE),
+            errors=(ILLEGAL, LOCKED, _NOT_DRAWN, _MEASURABLE, _MORE),
             examples=(Example({"volume": {"value": "0.18", **mL}}),),
         ),
         Route(
@@ -132,7 +135,7 @@ def routes(ledger: DrugLedger) -> tuple[Route, ...]:
             response=WasteShown,
             command=_witness(ledger),
             idempotency=KEY_REQUIRED,
-            errors=(_WITNESSED, SELF_WITNESSED, IN_ERROR),
+            errors=(ILLEGAL, LOCKED, _WITNESSED, SELF_WITNESSED, IN_ERROR),
         ),
         Route(
             name="waste_in_error",

@@ -106,8 +106,10 @@ class SpellShown(Response):
 
 
 class SummaryShown(Response):
-    """What a monitoring form asks for: how long, pressures before, at the end of the infusion and on leaving, the highest one,
-    sedation (MOAA/S), dissociation (CADSS-6) and the lowest saturation. What was not measured is null.
+    """What a monitoring form asks for: how long, pressures before, after 40 minutes, at the end of the infusion and on leaving,
+    the highest one, sedation (MOAA/S), dissociation (CADSS-6), breaths so few that an alert was raised, the lowest saturation,
+    whether vital signs were acceptable before and on leaving, which other drugs the patient takes, and when they would have
+    been ready but for the minimum time. What was not measured or said is null.
     """
 
     monitored_minutes: int | None
@@ -118,6 +120,13 @@ class SummaryShown(Response):
     sedation: SpellShown
     dissociation: SpellShown
     lowest_spo2: str | None
+    at_40: str | None
+    first: bool
+    breathing: bool | None
+    acceptable_before: bool
+    acceptable_leaving: bool | None
+    ready_at: Instant | None
+    concomitant: list[str] | None
 
 
 class SignatureShown(Response):
@@ -181,6 +190,13 @@ def _show_summary(found: Summary | None) -> SummaryShown | None:
         sedation=spell(found.sedation),
         dissociation=spell(found.dissociation),
         lowest_spo2=found.lowest_spo2,
+        at_40=found.at_40,
+        first=found.first,
+        breathing=found.breathing,
+        acceptable_before=found.acceptable_before,
+        acceptable_leaving=found.acceptable_leaving,
+        ready_at=found.ready_at,
+        concomitant=list(found.concomitant) if found.concomitant is not None else None,
     )
 
 
@@ -219,12 +235,13 @@ async def monitoring_record(record: Record, session: Session, read: Reader, cont
     drawn = await aftercare.drawn(read, session.id)
     rules = record.aftercare.arrival.room.pinned(session, context)
     entries, samples = await store.entries(read, session.id), await watch.samples(read, session.id)
+    alerts = await watch.alerts(read, session.id)
     ran = totals(session, entries, drawn, context.now, rules)
     return RecordShown(
         session=shown(session),
         baseline=dict(session.baseline) if session.baseline else None,
         totals=show_totals(ran),
-        summary=_show_summary(summary(session, entries, samples, rules)),
+        summary=_show_summary(summary(session, entries, samples, alerts, rules)),
         moves=[
             MoveShown(
                 from_state=row["from_state"],
@@ -247,7 +264,7 @@ async def monitoring_record(record: Record, session: Session, read: Reader, cont
             )
             for one in await store.entries(read, session.id, all_of_them=True)
         ],
-        alerts=[show_alert(one) for one in await watch.alerts(read, session.id)],
+        alerts=[show_alert(one) for one in alerts],
         gates=[
             GateShown(
                 evaluation=row["id"],

@@ -171,6 +171,8 @@ def _dose(page: _Page) -> list[Element]:
         ("Dose of the day", f"{dose['mass']} (weight {dose['dosing_weight']}, bag {dose['bag']})" if dose else "not settled"),
         ("Pump rate", str(dose.get("pump_rate", "-"))),
     ]
+    if "to_give" in dose:
+        rows.append(("Of the bag", f"no more than {dose['to_give']}, by version {page.record.session.plan_number} of the plan"))
     if found is not None:
         flag = {
             DIFFERS: "DIFFERS from rate x time beyond the signed limit",
@@ -195,18 +197,29 @@ def _summary(page: _Page) -> list[Element]:
             return "not measured" if one.seen is None else f"no (worst score {one.worst})"
         return f"yes, from {page.at(one.onset)}, over {page.at(one.over)}, worst score {one.worst}"
 
+    def yes(holds: bool | None, unknown: str) -> str:
+        return unknown if holds is None else "yes" if holds else "no"
+
     minutes = found.monitored_minutes
+    other = None if found.concomitant is None else ", ".join(found.concomitant) or "none"
     return [
         el("h2", "In short"),
         _facts(
             ("Monitored", "not over" if minutes is None else f"{minutes} min from the start"),
             ("Pressure before", found.before or "not measured"),
+            ("After 40 min", found.at_40 or "not measured"),
             ("At the end of the infusion", found.at_end or "not measured"),
             ("On leaving", found.leaving or "not measured"),
             ("Highest", found.highest or "not measured"),
             ("Lowest SpO2", found.lowest_spo2 or "not measured"),
             ("Sedation (MOAA/S)", spell(found.sedation)),
             ("Dissociation (CADSS-6)", spell(found.dissociation)),
+            ("Respiratory depression", yes(found.breathing, "not counted")),
+            ("Vital signs acceptable before", yes(found.acceptable_before, "")),
+            ("Vital signs acceptable on leaving", yes(found.acceptable_leaving, "nobody has signed that")),
+            ("First session", yes(found.first, "")),
+            ("Sedatives, opioids, stimulants, MAO inhibitors", other or "not asked"),
+            ("Ready but for the minimum time", page.at(found.ready_at) if found.ready_at else "not said"),
         ),
     ]
 
@@ -341,10 +354,11 @@ def _ledger(page: _Page) -> list[Element]:
 
 
 def _events(page: _Page) -> list[Element]:
-    heads = ("Onset", "Term", "Grade", "Related", "Action", "Serious", "Note", "Over")
+    heads = ("Onset", "Term", "Grade", "Related", "Action", "Serious", "Note", "Over", "Outcome")
+    locked = page.record.session.locked_at
     rows = [
         (
-            page.at(one.onset_at),
+            page.day(one.onset_at) + (" (entered after the signature)" if locked and one.entered_at > locked else ""),
             one.term,
             f"{one.grade} (proposed {one.proposed_grade or '-'})",
             one.relatedness,
@@ -352,6 +366,7 @@ def _events(page: _Page) -> list[Element]:
             ", ".join(one.serious) or "no",
             one.note or "-",
             page.day(one.resolved_at) if one.resolved_at else "NOT OVER",
+            one.outcome or "not known",
         )
         for one in page.record.adverse_events
     ]

@@ -58,7 +58,7 @@ class AlertShown(Response):
 
 
 class AdverseEventShown(Response):
-    """An adverse event."""
+    """An adverse event; one that was entered after the record was signed is an addendum to it."""
 
     adverse_event: Id
     session: Id
@@ -71,7 +71,11 @@ class AdverseEventShown(Response):
     note: str
     onset_at: Instant
     entered_by: str
+    entered_at: Instant
     resolved_at: Instant | None
+    intervention: str | None
+    oral_intake: str | None
+    outcome: str | None
 
 
 def show_alert(alert: Any) -> AlertShown:
@@ -112,7 +116,11 @@ def show_adverse_event(event: Any) -> AdverseEventShown:
         note=event.note,
         onset_at=event.onset_at,
         entered_by=event.entered_by,
+        entered_at=event.entered_at,
         resolved_at=event.resolved_at,
+        intervention=event.intervention,
+        oral_intake=event.oral_intake,
+        outcome=event.outcome,
     )
 
 

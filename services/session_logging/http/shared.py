@@ -34,6 +34,7 @@ __all__ = [
     "LOCKED",
     "MORE_THAN_BAG",
     "NURSES",
+    "ON_SITE",
     "ORDER",
     "OUTSIDE",
     "PRESCRIBERS",
@@ -75,6 +76,7 @@ LATER = (
 )
 LOCKED = ProblemType("record-locked", 409, "The record is signed: only addenda are written")
 MORE_THAN_BAG = ProblemType("more-than-the-bag", 422, "The pump cannot have delivered more than the bag holds")
+ON_SITE = ProblemType("not-on-site", 403, "Only the qualified prescriber who was named as on site today")
 ORDER = ProblemType("out-of-order", 422, "The session did not stand where it stands then")
 OUTSIDE = ProblemType("not-possible", 422, "This cannot be, or the therapy's limits do not allow it")
 PUMP_UNREAD = ProblemType("pump-not-read", 409, "What the pump has delivered was not recorded")

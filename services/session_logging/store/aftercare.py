@@ -23,7 +23,7 @@ __all__ = [
 _WASTE = """select id, session, volume, wasted_by, wasted_at, method, witness, witnessed_at, error_reason, error_by, error_at,
                    version from waste"""
 _ADVERSE = """select id, session, patient, term, grade, proposed_grade, relatedness, action, serious, note, onset_at,
-                     entered_by, entered_at, resolved_at, version from adverse_event"""
+                     entered_by, entered_at, resolved_at, intervention, oral_intake, outcome, version from adverse_event"""
 
 
 async def drawn(read: Reader, session_id: UUID) -> Drawn | None:
@@ -124,5 +124,8 @@ def adverse_event_row(wanted: AdverseEvent) -> Row:
         "entered_by": wanted.entered_by,
         "entered_at": wanted.entered_at,
         "resolved_at": wanted.resolved_at,
+        "intervention": wanted.intervention,
+        "oral_intake": wanted.oral_intake,
+        "outcome": wanted.outcome,
     }
     return Row("adverse_event", {"id": wanted.id}, values, wanted.version)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from services.therapies.instruments import RiskLevel
 
 __all__ = [
     "append",
+    "asked_last",
     "bound_elsewhere",
     "case_facts",
     "case_row",
@@ -31,6 +33,7 @@ __all__ = [
     "patient_of",
     "plan_row",
     "plan_status",
+    "plan_version",
     "responsible",
     "review",
     "review_of_session",
@@ -169,11 +172,10 @@ async def responsible(read: Reader, subject: UUID) -> UUID | None:
 
 def session_row(wanted: Session) -> Row:
     """What is written of a session."""
-    terms = wanted.terms
     values = {
         "plan": wanted.plan,
         "plan_number": wanted.plan_number,
-        "terms": {"dose": terms.dose, "basis": terms.basis, "duration": terms.duration, "cap": terms.cap},
+        "terms": asdict(wanted.terms),
         "care_case": wanted.case,
         "patient": wanted.patient,
         "therapy": wanted.therapy,
@@ -282,6 +284,12 @@ async def plan_status(read: Reader, plan_id: UUID) -> str | None:
     return found
 
 
+async def plan_version(read: Reader, plan_id: UUID) -> tuple[int, Terms | None]:
+    """The newest signed version of a plan, and its terms, if they have been heard."""
+    row = await read.fetchrow("select number, terms from plan_fact where plan = $1", plan_id)
+    return (0, None) if row is None else (row["number"], Terms(**row["terms"]) if row["terms"] else None)
+
+
 def plan_row(plan_id: UUID, values: Mapping[str, object]) -> Put:
     """What is kept of a plan."""
     return Put("plan_fact", {"plan": plan_id}, values)
@@ -339,6 +347,14 @@ async def review_of_session(read: Reader, session_id: UUID) -> Review | None:
     """The open review that a session has caused."""
     row = await read.fetchrow(f"{_REVIEW} where session = $1 and decision is null", session_id)
     return None if row is None else Review(*row.values())
+
+
+async def asked_last(read: Reader, session_id: UUID, gate: str) -> dt.datetime | None:
+    """When a gate was asked last."""
+    found: dt.datetime | None = await read.fetchval(
+        "select max(evaluated_at) from gate_evaluation where session = $1 and gate = $2", session_id, gate
+    )
+    return found
 
 
 def review_row(wanted: Review) -> Row:

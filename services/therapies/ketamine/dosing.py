@@ -12,7 +12,7 @@ from services.therapies.body import Sex, adjusted_weight, bmi_shown, ideal_weigh
 from services.therapies.evidence import Assessment, Evaluation, Observation, Outcome, Problem, Rejected, Thresholds
 from services.therapies.ketamine.eligibility import plausible
 
-__all__ = ["Basis", "Dose", "DoseCase", "DosePlan", "check_plan", "dose_of_the_day"]
+__all__ = ["Basis", "Dose", "DoseCase", "DosePlan", "check_plan", "dose_of_the_day", "from_bag"]
 
 
 class Basis(StrEnum):
@@ -230,6 +230,20 @@ def _dose(case: DoseCase, actual: Quantity, basis: Quantity, rules: Thresholds) 
         bmi_shown(actual, case.height) if case.height is not None else None,
         capped,
     )
+
+
+def from_bag(
+    dose: Dose, plan: DosePlan, into_bag: Quantity, bag: Quantity, rules: Thresholds
+) -> tuple[Quantity, Quantity] | None:
+    """How much of a bag that is mixed already holds a dose, and the pump's rate for the plan's duration, both rounded down;
+    None if the bag holds less than the dose.
+    """
+    share = Fraction(dose.volume.to("mL").value) / Fraction(into_bag.to("mL").value)
+    if share > 1:
+        return None
+    volume = floor_to(Fraction(bag.to("mL").value) * share, rules["volume.step"].value)
+    rate = floor_to(Fraction(volume) * 60 / Fraction(plan.duration.to("min").value), rules["rate.step"].value)
+    return Quantity(volume, "mL"), Quantity(rate, "mL/h")
 
 
 def floor_to(value: Fraction, step: Decimal) -> Decimal:

@@ -9,12 +9,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from typing import Final
 
 from schemas.values import Quantity
 from services.therapies.evidence import Problem, Rejected, Thresholds
 from services.therapies.ketamine.eligibility import BloodPressure
+from services.therapies.ketamine.gates import VitalsSet
 
-__all__ = ["AdverseEvent", "Intake", "Ledger", "LedgerBalance", "Serious", "ledger", "propose_grade", "pump_disagrees"]
+__all__ = [
+    "AdverseEvent",
+    "Intake",
+    "Intervention",
+    "Ledger",
+    "LedgerBalance",
+    "Serious",
+    "ledger",
+    "propose_grade",
+    "pump_disagrees",
+]
+
+HYPERTENSION: Final = "hypertension"
+"""The term that is graded by blood pressures; of another event they say nothing."""
 
 
 class Serious(StrEnum):
@@ -46,13 +61,13 @@ class Intervention(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdverseEvent:
-    """What a human entered. ``readings`` are the blood pressures around a hypertension event, in time order."""
+    """What a human entered. ``readings`` are the blood pressures around it, in time order; either half may be missing."""
 
     term: str
     serious: frozenset[Serious] = frozenset()
     intervention: Intervention | None = None
     oral_intake: Intake | None = None
-    readings: tuple[BloodPressure, ...] = ()
+    readings: tuple[BloodPressure | VitalsSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +82,8 @@ class GradeProposal:
 
 
 def propose_grade(event: AdverseEvent, rules: Thresholds) -> GradeProposal:
-    """The highest grade that anything entered supports. Blood pressure counts by its highest confirmed level: two
-    readings in a row.
+    """The highest grade that anything entered supports. Hypertension counts by its highest confirmed level: two readings in
+    a row.
     """
     grades: list[tuple[int, str]] = []
     if Serious.DEATH in event.serious:
@@ -81,7 +96,7 @@ def propose_grade(event: AdverseEvent, rules: Thresholds) -> GradeProposal:
         grades.append((list(Intervention).index(event.intervention) + 1, f"intervention: {event.intervention.value}"))
     if event.oral_intake is not None:
         grades.append((list(Intake).index(event.oral_intake) + 1, f"intake: {event.oral_intake.value}"))
-    pressure = _confirmed_pressure(event.readings, rules)
+    pressure = _confirmed_pressure(event.readings, rules) if event.term == HYPERTENSION else 0
     if pressure:
         grades.append((pressure, "highest confirmed blood pressure"))
     grade = max((g for g, _ in grades), default=None)
@@ -89,14 +104,14 @@ def propose_grade(event: AdverseEvent, rules: Thresholds) -> GradeProposal:
     return GradeProposal(grade, bool(event.serious), reasons + tuple(sorted(f"serious: {s.value}" for s in event.serious)))
 
 
-def _confirmed_pressure(readings: Sequence[BloodPressure], rules: Thresholds) -> int:
-    def level(r: BloodPressure) -> int:
+def _confirmed_pressure(readings: Sequence[BloodPressure | VitalsSet], rules: Thresholds) -> int:
+    def level(r: BloodPressure | VitalsSet) -> int:
         return max(
             (
                 int(grade)
                 for part, value in (("sbp", r.sbp), ("dbp", r.dbp))
                 for grade, limit in rules.under(f"grade.{part}").items()
-                if limit.met_by(value)
+                if value is not None and limit.met_by(value)
             ),
             default=0,
         )
