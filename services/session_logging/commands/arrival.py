@@ -37,7 +37,7 @@ from services.therapies.evidence import Evaluation, Outcome, plain
 from services.therapies.ketamine.dosing import dose_of_the_day
 from services.therapies.ketamine.gates import FrozenBaseline, start_gate, too_many
 
-__all__ = ["ILLEGAL", "Arrival", "Gate", "asked", "illegal", "kept", "present", "shut_by"]
+__all__ = ["ILLEGAL", "Arrival", "Gate", "asked", "illegal", "kept", "present", "recordable", "shut_by"]
 
 ILLEGAL = ProblemType("illegal-move", 409, "The session cannot do this from where it stands: its state and its moves are named")
 
@@ -246,6 +246,20 @@ async def present(session_id: UUID, read: Reader, states: frozenset[SessionState
     if session.state not in (HERE | RUNNING | AFTER if states is None else states - {SessionState.SCHEDULED}):
         return illegal(session)
     return session
+
+
+async def recordable(session_id: UUID, at: dt.datetime | None, read: Reader, context: Context) -> Session | Rejected:
+    """A session in which something may be recorded that was true then, now if nobody says when: while the patient is here, and
+    after the session until its record is signed, if it was true in it (decision A13).
+    """
+    session = await present(session_id, read, HERE | RUNNING | AFTER | ({SessionState.CLOSED} if at else set()))
+    if isinstance(session, Rejected):
+        return session
+    if session.locked_at is not None:
+        return Rejected("record-locked")
+    if at is not None and session.closed_at is not None and at > session.closed_at:
+        return Rejected("after-session")
+    return fresh_or_rejected(at, session, context) or session
 
 
 def illegal(session: Session) -> Rejected:

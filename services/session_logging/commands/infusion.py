@@ -13,7 +13,7 @@ from services.directory import store as directory
 from services.runtime.database import Reader
 from services.runtime.messaging.changes import Changes, Context, NewEvent, Rejected, RowChange, SetTimer
 from services.session_logging import events
-from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, shut_by
+from services.session_logging.commands.arrival import Arrival, Gate, asked, illegal, kept, present, recordable, shut_by
 from services.session_logging.commands.ledger import DrugLedger
 from services.session_logging.commands.room import (
     RECORD_DUE,
@@ -21,7 +21,6 @@ from services.session_logging.commands.room import (
     Log,
     Room,
     entry,
-    fresh_or_rejected,
     in_order_or_rejected,
     stop_pages,
     written,
@@ -235,15 +234,9 @@ class Infusion:
         """Another drug was given: which, how much, how, who ordered it, who gave it, and when. After the session, too, like a
         late set of vitals, until the record is signed.
         """
-        session = await present(session_id, read, HERE | RUNNING | AFTER | ({SessionState.CLOSED} if at else set()))
+        session = await recordable(session_id, at, read, context)
         if isinstance(session, Rejected):
             return session
-        if session.locked_at is not None:
-            return Rejected("record-locked")
-        if at is not None and session.closed_at is not None and at > session.closed_at:
-            return Rejected("after-session")
-        if refused := fresh_or_rejected(at, session, context):
-            return refused
         if strangers := await not_staff(wanted.said(), read):
             return NotStaff(strangers)
         said = entry(Kind.RESCUE, str(by), context, at, wanted.said())

@@ -20,7 +20,7 @@ from services.runtime.messaging.changes import (
     RowChange,
 )
 from services.session_logging import events
-from services.session_logging.commands.arrival import present
+from services.session_logging.commands.arrival import present, recordable
 from services.session_logging.commands.room import (
     ALERT_DUE,
     AMBER_UNCHECKED,
@@ -31,13 +31,12 @@ from services.session_logging.commands.room import (
     Log,
     Room,
     entry,
-    fresh_or_rejected,
     look_at,
     page_key,
     page_keys,
 )
 from services.session_logging.domain.alarms import Raised, Sample, impossible, looked_again
-from services.session_logging.domain.sessions import AFTER, HERE, RUNNING, Kind, Session, SessionState, newest
+from services.session_logging.domain.sessions import AFTER, RUNNING, Kind, Session, SessionState, newest
 from services.session_logging.domain.streams import Judged, judge
 from services.session_logging.store import sessions as store
 from services.session_logging.store import watch as alarms
@@ -72,15 +71,9 @@ class Watch:
 
         After the session one that was true in it is taken until the record is signed (decision A13).
         """
-        session = await present(session_id, read, HERE | RUNNING | AFTER | ({SessionState.CLOSED} if at else set()))
+        session = await recordable(session_id, at, read, context)
         if isinstance(session, Rejected):
             return session
-        if session.locked_at is not None:
-            return Rejected("record-locked")
-        if at is not None and session.closed_at is not None and at > session.closed_at:
-            return Rejected("after-session")
-        if refused := fresh_or_rejected(at, session, context):
-            return refused
         typed = self.room.scored(data, at or context.now, session, context)
         if isinstance(typed, evidence.Rejected):
             return typed
