@@ -240,7 +240,7 @@ async def test_the_record_is_signed_when_it_is_complete_and_then_only_added_to(s
         assert record["summary"]["monitored_minutes"] >= 120
         assert [record["summary"][name] for name in ("first", "at_40", "breathing", "concomitant", "ready_at")] == [
             True,
-            None,
+            "128/78 mm[Hg]",
             False,
             ["sedative"],
             None,
