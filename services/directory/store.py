@@ -27,11 +27,15 @@ __all__ = [
 _PATIENT = "select patient, account, zone, language, region, status, care_team, merged_into from patient_fact"
 _STAFF = "select staff, roles, credentials, active from staff_fact"
 _MINUTES_A_DAY = 1440
-RECORDS = """(with recursive record (patient) as (
+RECORDS = """(with recursive above (patient) as (
                   select $1::uuid
+                  union select merged_into from patient_fact join above using (patient) where merged_into is not null),
+              record (patient) as (
+                  select patient from above
                   union select fact.patient from patient_fact fact join record on fact.merged_into = record.patient)
               select patient from record)"""
-"""Subquery: the ids under which the record of the patient ``$1`` is kept, their own and those that were merged into it.
+"""Subquery: the ids under which the person with the id ``$1`` is kept: that, those that were merged into it, and the one into
+which it was merged, with all of theirs.
 
 What is dangerous for a person is so whichever id it was said of.
 """

@@ -3,7 +3,7 @@
 import datetime as dt
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -487,6 +487,15 @@ async def test_each_fact_that_arrives_meanwhile_asks_for_itself(servers: Servers
         # Another service has found the same: that, too, is a fact of its own.
         await say(chair, follow_up.RISK_FLAGGED, f"/follow_up/patients/{chair.patient}", 1, **high)
         await told(["result-hcg", "risk-high", "risk-high"])
+        assert await resumes() == ["/gate/K-R-RED"]
+        await answered()
+        # The same person under another id.
+        twice = uuid4()
+        async with chair.care.owner("session_logging") as owner:
+            same = "insert into patient_fact values ($1, null, 'America/New_York', 'en-US', 'US-NY', 'merged', '[]', $2)"
+            await owner.execute(same, twice, UUID(chair.patient))
+        await say(chair, consultation.RISK_FLAGGED, f"/consultation/patients/{twice}", 1, **high, patient=twice)
+        await told(["result-hcg", "risk-high", "risk-high", "risk-high"])
         assert await resumes() == ["/gate/K-R-RED"]
         await answered()
         assert await resumes() == []

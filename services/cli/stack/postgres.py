@@ -109,6 +109,7 @@ class PostgresServer:
             "max_connections": str(MAX_CONNECTIONS),
             "timezone": "UTC",
             "log_timezone": "UTC",
+            "log_error_verbosity": "terse",  # its log would quote the row that it refuses
             **self._parameters,
         }
         command: list[str | Path] = [*_without_root(), program("postgres"), "-D", self.data]

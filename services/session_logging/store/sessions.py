@@ -73,11 +73,11 @@ async def sessions_of_plans(read: Reader, plans: Collection[UUID]) -> Mapping[UU
 
 
 async def sessions_of_patients(read: Reader, patients: Collection[UUID]) -> Mapping[UUID, list[Session]]:
-    """Sessions of patients that are not over, in time order."""
-    rows = await read.fetch(f"{_SESSION} where patient = any($1) and state <> 'closed' order by starts_at, id", list(patients))
-    found: dict[UUID, list[Session]] = {patient: [] for patient in patients}
-    for row in rows:
-        found[row["patient"]].append(_session(row))
+    """Sessions of persons that are not over, under whichever id, in time order."""
+    found = {}
+    for patient in patients:
+        query = f"{_SESSION} where patient in {directory.RECORDS} and state <> 'closed' order by starts_at, id"
+        found[patient] = [_session(row) for row in await read.fetch(query, patient)]
     return found
 
 
