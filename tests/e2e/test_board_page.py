@@ -60,7 +60,7 @@ async def test_a_nurse_sees_what_happens_acknowledges_and_misses_nothing_while_t
     chair = Chair(care, story.stage, story.patient, story.sessions)
     by = [Overridden(rule="K-S-FASTING", by=UUID(care.id("prescriber.a")))]
     await say(chair, GATE_EVALUATED, "/session_logging/sessions/beside", 1, session=UUID(chair.id), overrides=by)
-    doctor = await care.value("clinic", "select name from staff where id = $1", care.id("prescriber.a"))
+    doctor = await care.value("clinic", "select display_name from staff where id = $1", care.id("prescriber.a"))
     for where in (room, row):
         await expect(where).to_contain_text(f"Overridden: fasting ({doctor})")
 

@@ -90,13 +90,15 @@ def test_a_morning_is_played_and_played_again(stack: Running) -> None:
     # What it came to: events by type, effects by service, pages by code, mails, and where to look.
     summary = first.stdout[first.stdout.index("steps by people") :]
     assert int(_said(r"(\d+) events:", summary)[0]) > 200
-    assert int(_said(r"(\d+)  session_logging\.infusion-started\.v1", summary)[0]) == 5
+    assert int(_said(r"(\d+)  session_logging\.infusion-started\.v1", summary)[0]) == 8
     for service in load_services():
         assert stack.moved(f"http://{HOST}:{service.port}/docs") in summary
         if service.subscriptions:
             _said(rf"{service.name} +\d+ applied   p50 <= \d+ ms   p99 <= \d+ ms", summary)
-    for code in ("session.alert-stop", "session.alert-red", "session.alert-red-prescriber", "session.pause-unrecorded"):
-        assert _said(rf"(\d+)  {re.escape(code)}$", summary) == ("1",)
+    # Of the one who is stopped, the value and the human's STOP are an alert each.
+    pages = {"alert-stop": 2, "alert-stop-prescriber": 2, "alert-red": 1, "alert-red-prescriber": 1, "pause-unrecorded": 1}
+    for code, count in {**pages, "left-without-discharge": 1}.items():
+        assert _said(rf"(\d+)  session\.{code}$", summary) == (str(count),)
     outbox = _said(r"\d+ mails: (\S+)", summary)[0]
     assert fetch(outbox + "/")[0] == 200
 

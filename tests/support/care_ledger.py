@@ -106,5 +106,8 @@ def _text(row: Mapping[str, Any]) -> str:
 
 def _shown(value: object) -> object:
     if isinstance(value, bytes):
-        return value.decode() if value.startswith(b"{") else f"{len(value)} bytes"
+        try:
+            return json.loads(value) and value.decode()
+        except ValueError:
+            return f"{len(value)} bytes"  # a hash, which may begin like a body
     return value
