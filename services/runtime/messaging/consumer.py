@@ -207,14 +207,17 @@ class Consumer:
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
         """Lag without progress, or a position beyond the log's end, means that this object reads nothing any more; commits
-        that are not answered, that it is no member of its group any more."""
+        that are not answered, that it is no member of its group any more. After its broker was killed one may hear nothing at
+        all while others do."""
+        heard_at = time.monotonic()
         while True:
             await asyncio.sleep(self.settings.watchdog_s / 4)
             try:
-                lag = await self._lag(client)
+                lag, heard_at = await self._lag(client), time.monotonic()
             except (KafkaError, TimeoutError, OSError):
-                self._unanswered = 0
-                continue  # the broker is gone; that is no fault of this object
+                # The broker is gone, which is no fault of this object: unless it is for long, and perhaps for this object only.
+                deaf = time.monotonic() - heard_at > 4 * self.settings.watchdog_s
+                lag, self._unanswered = None if deaf else 0, 0
             if lag is None or self._unanswered > 1 or (lag and time.monotonic() - self._progress_at > self.settings.watchdog_s):
                 _log.error("consumer-stuck", consumer=self.subscription.consumer, count=lag or 0)
                 self._stuck = True
@@ -229,14 +232,10 @@ class Consumer:
         # Positions first: they move on while the ends are asked for, and would seem to lie beyond a log that grows.
         positions = {partition: await within(10, client.position(partition)) for partition in assignment}
         ends = await within(10, client.end_offsets(assignment))
-        total = 0
-        for partition, position in positions.items():
-            end = ends[partition]
-            if position > end:
-                return None
-            self.metrics.lag.labels(self.subscription.consumer, partition.topic, str(partition.partition)).set(end - position)
-            total += end - position
-        return total
+        behind = {partition: ends[partition] - position for partition, position in positions.items()}
+        for partition, records in behind.items():
+            self.metrics.lag.labels(self.subscription.consumer, partition.topic, str(partition.partition)).set(max(0, records))
+        return None if min(behind.values()) < 0 else sum(behind.values())
 
     async def _rebuilding(self) -> bool:
         async with self.database.acquire(Budget.CONSUMERS) as connection:
