@@ -139,7 +139,7 @@ def _patient_changed(care: Care, known: Known, item: Envelope[consultation.Patie
         # Another zone is another local hour: what is planned is derived anew, what stays as it was is left alone.
         for one in ahead:
             parts.append(care.messages.plan(one, data.zone, data.status, known.rungs.get(one.about, ()), context))
-    if consultation.PatientStatus.DECEASED == data.status != known.status:
+    if data.status == consultation.PatientStatus.DECEASED and known.status != data.status:
         parts.append(tasks.voided(known.tasks, context))
         parts.append(Changes(timers=[CancelTimers(str(data.patient), (WEEKLY, tasks.DAY_7))]))
         wait = care.rules("cadence", context)["contact.ketamine.check after discharge sign-off"].elapsed
